@@ -1,0 +1,49 @@
+# Everything below sets up what it needs: a machine with Python >= 3.10 is enough.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test quick check format bench docs clean
+
+help:  ## Show the targets
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(RUN)pip install --quiet --upgrade 'pip>=25.1'
+	$(RUN)pip install --quiet --constraint constraints.txt --editable '.[all]' --group dev
+	@touch $@
+
+setup: $(VENV)/.ready  ## Create the virtual environment
+
+demo: setup  ## Watch a small shop emit events into a real OpenSearch, and find them again
+	$(RUN)audit-logging demo
+
+check: setup  ## Format, lint, types, import order
+	$(RUN)ruff format --check .
+	$(RUN)ruff check .
+	$(RUN)mypy
+	$(RUN)lint-imports
+
+format: setup  ## Format and mend what can be mended
+	$(RUN)ruff format .
+	$(RUN)ruff check --fix .
+
+quick: setup  ## The fast tests, without a server (under a minute)
+	$(RUN)python -m pytest -q -m "not server and not slow" -n 2
+
+test: check  ## Everything, against real OpenSearch servers, with coverage
+	$(RUN)coverage erase
+	$(RUN)coverage run -m pytest -q
+	$(RUN)coverage combine -q
+	$(RUN)coverage report
+
+docs: setup  ## Regenerate the generated pages
+	$(RUN)python docs/generate.py
+
+bench: setup  ## Measure, side by side with the alternatives
+	$(RUN)python -m bench
+
+clean:  ## Remove what was made here
+	rm -rf $(VENV) build dist .coverage* htmlcov .hypothesis .mypy_cache .ruff_cache .pytest_cache

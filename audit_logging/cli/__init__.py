@@ -1,0 +1,16 @@
+"""The command line, `audit-logging`. Needs the extra ``cli``; without it, it says so."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Run the command line; the entry point of the installed script."""
+    try:
+        from audit_logging.cli.root import run
+    except ModuleNotFoundError as error:
+        if error.name not in {"click", "rich"}:
+            raise
+        sys.exit("The command line needs two more packages: pip install 'audit-logging[cli]'")
+    run()

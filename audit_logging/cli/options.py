@@ -1,0 +1,58 @@
+"""Options that several commands share, so that each is spelled and explained once."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from audit_logging.settings import Settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def connection_options(command: Command) -> Command:
+    """Add the options that say which OpenSearch and stream; the command receives them as one ``settings``."""
+
+    @click.option("--url", metavar="URL", help="OpenSearch (default: AUDIT_OPENSEARCH_URL, else the local server).")
+    @click.option("--stream", metavar="NAME", help="Data stream (default: AUDIT_STREAM, else audit-events).")
+    @click.option("--username", metavar="NAME", help="User; the password comes from AUDIT_OPENSEARCH_PASSWORD.")
+    @click.option("--ca-file", type=click.Path(dir_okay=False), help="PEM of the authority that signed the server.")
+    @functools.wraps(command)
+    def with_settings(
+        *, url: str | None, stream: str | None, username: str | None, ca_file: Path | None, **rest: Any
+    ) -> Any:
+        given = {
+            "opensearch_url": url,
+            "stream": stream,
+            "opensearch_username": username,
+            "opensearch_ca_file": ca_file,
+        }
+        return command(settings=resolve_settings(**given), **rest)
+
+    return with_settings  # type: ignore[return-value]
+
+
+def resolve_settings(**given: Any) -> Settings:
+    """Return the settings of a command: options, then environment, then the local server where one runs.
+
+    With no URL set and a local server running, that one is used, and stderr says so.
+    """
+    settings = Settings.load(**{name: value for name, value in given.items() if value is not None})
+    if settings.opensearch_url:
+        return settings
+    from audit_logging.local import find_running
+
+    server = find_running(settings.home)
+    if server is None:
+        return settings
+    click.echo(f"Using the local server at {server.url}.", err=True)
+    return settings.model_copy(update=server.settings())
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")

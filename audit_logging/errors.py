@@ -1,0 +1,155 @@
+"""Every error this library raises, one tree, branched by what the caller can do about it.
+
+    AuditError
+    ├── SettingsError              mend a setting; the program should not start
+    ├── EventError                 this one call was wrong (tests and strict applications only)
+    │   └── InvalidEventError
+    ├── DurabilityError            an emit call could not keep its promise
+    │   ├── SpoolFullError
+    │   ├── SpoolWriteError
+    │   └── NotIndexedError
+    ├── OpenSearchError            the server cannot be reached, or said no
+    │   ├── UnreachableError
+    │   └── RefusedError
+    │       ├── CredentialsError
+    │       └── NotFoundError
+    ├── QueryError                 the question was malformed, or the answer incomplete
+    │   ├── FilterError
+    │   └── IncompleteResultError
+    ├── EventFileError             a file of events cannot be read
+    └── LocalServerError           the laptop server cannot be fetched, started or stopped
+
+Messages say what happened, to what, and what to do. Facts are attributes, never positions in ``args``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class AuditError(Exception):
+    """The root: catch this to catch everything of ours."""
+
+    exit_code: ClassVar[int] = 2
+    """What the command line exits with when this error ends it."""
+
+
+class SettingsError(AuditError):
+    """A setting is missing, malformed or contradicts another."""
+
+
+class EventError(AuditError):
+    """An event was described wrongly by the code that emits it."""
+
+
+class InvalidEventError(EventError):
+    """Values did not validate and ``on_invalid="raise"`` asked to hear of it.
+
+    Attributes:
+        event_type: The event type in dotted form.
+        fields: The names of the keywords that did not validate.
+    """
+
+    def __init__(self, event_type: str, fields: tuple[str, ...], detail: str) -> None:
+        super().__init__(
+            f"{event_type}: {detail}. Mend the call, or set on_invalid='record' to keep such values"
+            " in the event, named in audit.invalid."
+        )
+        self.event_type = event_type
+        self.fields = fields
+
+
+class DurabilityError(AuditError):
+    """An emit call could not keep the promise its durability makes.
+
+    Attributes:
+        event_id: The id of the event.
+        state: Where the event is: ``"refused"`` (not accepted at all) or ``"spooled"`` (on disk, will ship).
+    """
+
+    exit_code = 4
+
+    def __init__(self, message: str, *, event_id: str | None, state: str) -> None:
+        super().__init__(message)
+        self.event_id = event_id
+        self.state = state
+
+
+class SpoolFullError(DurabilityError):
+    """The spool is at its size limit and stayed there for as long as the call may block."""
+
+
+class SpoolWriteError(DurabilityError):
+    """The disk refused the write (full, read-only, failing)."""
+
+
+class NotIndexedError(DurabilityError):
+    """``durability="indexed"`` was asked for and OpenSearch did not acknowledge in time. The event still ships."""
+
+
+class OpenSearchError(AuditError):
+    """OpenSearch cannot be reached, or refused the request."""
+
+    exit_code = 3
+
+
+class UnreachableError(OpenSearchError):
+    """No answer: nothing listens, the network broke, TLS failed or the time ran out."""
+
+
+class RefusedError(OpenSearchError):
+    """The server answered with an error.
+
+    Attributes:
+        status: The HTTP status.
+        error_type: OpenSearch's ``error.type``, or an empty string.
+        reason: OpenSearch's ``error.reason``, or an excerpt of the body.
+        body: The decoded answer, for callers that must look closer.
+    """
+
+    def __init__(self, message: str, *, status: int, error_type: str, reason: str, body: Any = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.error_type = error_type
+        self.reason = reason
+        self.body = body
+
+
+class CredentialsError(RefusedError):
+    """401 or 403: the credentials are missing, wrong, or do not allow this."""
+
+
+class NotFoundError(RefusedError):
+    """404: the stream, index, policy or document does not exist."""
+
+
+class QueryError(AuditError):
+    """A question to the trail could not be answered."""
+
+
+class FilterError(QueryError):
+    """A filter, time or cursor is malformed."""
+
+
+class IncompleteResultError(QueryError):
+    """Shards failed or time ran out, so the answer would have been partial and is not given."""
+
+    exit_code = 3
+
+
+class EventFileError(AuditError):
+    """A file of events has a line that is not one.
+
+    Attributes:
+        line: The line's number, from 1; 0 when the file as a whole cannot be read.
+    """
+
+    def __init__(self, message: str, *, line: int = 0) -> None:
+        super().__init__(message)
+        self.line = line
+
+
+class LocalServerError(AuditError):
+    """The local OpenSearch cannot be fetched, started, found or stopped."""
+
+    exit_code = 3

@@ -1,0 +1,179 @@
+"""Every setting: its keyword, its ``AUDIT_*`` variable, its default and its unit, in this one table.
+
+A keyword given in code wins over the environment; the environment wins over the default. A wrong value stops the
+program at start with a :class:`~audit_logging.errors.SettingsError` that names the setting. ``docs/settings.md`` is
+generated from this module.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from audit_logging.errors import SettingsError
+
+ENVIRONMENT_PREFIX = "AUDIT_"
+DEFAULT_STREAM = "audit-events"
+
+Durability = Literal["process", "disk", "indexed"]
+Severity = Literal["info", "warning", "critical"]
+OnInvalid = Literal["record", "raise"]
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def _comma_separated(value: Any) -> Any:
+    """Let an environment variable hold a list: ``a,b,c``."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _pairs(value: Any) -> Any:
+    """Let an environment variable hold a mapping: ``user.login=critical,data.accessed=warning``."""
+    if not isinstance(value, str):
+        return value
+    return dict(part.partition("=")[::2] for part in _comma_separated(value))
+
+
+CommaSeparated = BeforeValidator(_comma_separated)
+
+
+def default_home() -> Path:
+    """Return the directory of the local server, caches and state: ``XDG_STATE_HOME`` or ``~/.local/state``."""
+    base = os.environ.get("XDG_STATE_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "state") / "audit-logging"
+
+
+class Settings(BaseSettings):
+    """All settings of the library. Build it with :meth:`load`, which turns mistakes into one clear sentence.
+
+    Example:
+        >>> Settings.load(service="shop", stream="audit-shop").stream
+        'audit-shop'
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENVIRONMENT_PREFIX, extra="forbid", frozen=True, env_ignore_empty=True, hide_input_in_errors=True
+    )
+
+    service: str = Field("app", min_length=1, description="Name of the application; `service.name` of every event.")
+    service_version: str | None = Field(None, description="Version of the application; `service.version`.")
+    environment: str = Field(
+        "production", min_length=1, description="Deployment environment; `service.environment`."
+    )
+
+    opensearch_url: Annotated[tuple[str, ...], NoDecode, CommaSeparated] = Field(
+        (), description="URL of OpenSearch, or several of one cluster, comma-separated. None: events stay in the spool."
+    )
+    opensearch_username: str | None = Field(None, description="User for basic authentication.")
+    opensearch_password: SecretStr | None = Field(None, description="Password for basic authentication.")
+    opensearch_ca_file: Path | None = Field(None, description="PEM file of the authority that signed the server.")
+    opensearch_client_cert: Path | None = Field(None, description="PEM certificate for mutual TLS.")
+    opensearch_client_key: Path | None = Field(None, description="PEM key for mutual TLS.")
+    opensearch_timeout_seconds: float = Field(30.0, gt=0, description="Longest wait for one answer, in seconds.")
+    stream: str = Field(DEFAULT_STREAM, description="Data stream that holds the trail.")
+    retention_days: int = Field(
+        90, ge=1, description="Days every event is kept at least, counted from the rollover of its backing index."
+    )
+
+    home: Path = Field(
+        default_factory=default_home, description="Where the local server, caches and state live (a directory)."
+    )
+    spool_dir: Path | None = Field(
+        None, description="Directory of the spool, on a disk that outlives the process. Default: `spool` under `home`."
+    )
+    durability: Durability = Field(
+        "process",
+        description="What has happened when an emit call returns: `process` (survives kill -9), `disk` (survives"
+        " power loss), `indexed` (acknowledged by OpenSearch).",
+    )
+    indexed_timeout_seconds: float = Field(
+        30.0, gt=0, description="Longest wait of an `indexed` call before it raises, in seconds."
+    )
+    spool_max_bytes: int = Field(
+        1 << 30, ge=1 << 16, description="Size limit of this process's spool, in bytes."
+    )
+    spool_block_seconds: float = Field(
+        5.0, ge=0, description="How long an emit call may wait for room in a full spool before it raises, in seconds."
+    )
+    segment_max_bytes: int = Field(
+        16 << 20, ge=1 << 12, description="Size at which a spool segment is closed and the next begun, in bytes."
+    )
+    batch_max_bytes: int = Field(
+        5_000_000, ge=1 << 10, description="Largest body of one bulk request, in bytes (one larger event goes alone)."
+    )
+    batch_seconds: float = Field(
+        0.2, ge=0, description="How long the shipper waits for a batch to fill up, in seconds."
+    )
+    shutdown_timeout_seconds: float = Field(
+        10.0, ge=0, description="How long the exit of the program may wait for shipping, in seconds."
+    )
+
+    on_invalid: OnInvalid = Field(
+        "record",
+        description="What to do with a value that does not validate: `record` it as it came and name it in"
+        " `audit.invalid`, or `raise` (for tests).",
+    )
+    severity_overrides: Annotated[dict[str, Severity], NoDecode, BeforeValidator(_pairs)] = Field(
+        default_factory=dict, description="Severity per event type, over the catalogue's: `user.login=critical,…`."
+    )
+    redact_keys: Annotated[frozenset[str], NoDecode, CommaSeparated] = Field(
+        frozenset(), description="Keys whose values never enter the trail, in addition to the built-in ones."
+    )
+    trusted_proxies: Annotated[tuple[Network, ...], NoDecode, CommaSeparated] = Field(
+        (), description="Networks (CIDR) of your own proxies, whose forwarding headers are believed."
+    )
+    console: bool | None = Field(
+        None,
+        description="Also print events readably to stderr. Default: on a terminal when `environment` is `development`.",
+    )
+
+    @field_validator("stream")
+    @classmethod
+    def _stream_is_a_name(cls, value: str) -> str:
+        # OpenSearch's rules for index names, less what would be a pattern or a second stream.
+        if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,200}", value):
+            raise ValueError("a stream's name is lower-case letters, digits, '.', '_' and '-', first a letter or digit")
+        return value
+
+    @field_validator("opensearch_url")
+    @classmethod
+    def _urls_are_http(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for url in value:
+            if not re.fullmatch(r"https?://[^\s/@?#]+/?[^\s@?#]*", url):
+                raise ValueError(
+                    "give http(s)://host:port, and the user and password in opensearch_username and opensearch_password"
+                )
+        return value
+
+    @property
+    def spool_path(self) -> Path:
+        """The spool's directory, given or derived."""
+        return self.spool_dir if self.spool_dir is not None else self.home / "spool"
+
+    @classmethod
+    def load(cls, **given: Any) -> Settings:
+        """Return the settings from *given* keywords, the environment and the defaults.
+
+        Raises:
+            SettingsError: A setting is unknown or its value is wrong; the message names it, never a secret's value.
+        """
+        try:
+            return cls(**given)
+        except ValidationError as error:
+            raise SettingsError("; ".join(_explain(detail) for detail in error.errors())) from None
+
+
+def _explain(detail: Any) -> str:
+    name = str(detail["loc"][0]) if detail["loc"] else "settings"
+    if detail["type"] == "extra_forbidden":
+        from difflib import get_close_matches
+
+        close = get_close_matches(name, Settings.model_fields, n=1)
+        return f"There is no setting {name!r}" + (f"; did you mean {close[0]!r}?" if close else "; see docs/settings.md.")
+    reason = detail["msg"].removeprefix("Value error, ")
+    return f"Setting {name!r} (or {ENVIRONMENT_PREFIX}{name.upper()}) is wrong: {reason}."
