@@ -1,0 +1,1 @@
+"""What must not enter the trail, or must be able to leave it."""

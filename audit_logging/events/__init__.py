@@ -1,0 +1,1 @@
+"""What an event is: its types, its values and its wire document."""

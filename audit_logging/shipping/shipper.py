@@ -1,0 +1,133 @@
+"""The one background thread that moves events from the spool to OpenSearch."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from audit_logging.errors import AuditError
+from audit_logging.opensearch.client import Client
+from audit_logging.shipping.dead_letters import DeadLetters
+from audit_logging.shipping.delivery import Delivery, StoppedError
+from audit_logging.spool.reader import SpoolReader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from audit_logging.settings import Settings
+    from audit_logging.spool.directory import SpoolDirectory, WriterDirectory
+
+ADOPTION_SECONDS = 5.0
+"""How often to look for the spools of processes that died."""
+
+_log = logging.getLogger("audit_logging")
+
+
+class Shipper:
+    """Ships one writer's spool, and adopts those of dead processes beside it.
+
+    An event is safe once it is on disk; this only moves it on, so it may be stopped at any moment.
+
+    Args:
+        settings: Where to ship, and how large and how long a batch may become.
+        directory: The spool directory.
+        own: The spool of this process; None for one that only helps others.
+        on_acknowledged: Called from the thread with the bytes that became free, whenever *own* has moved on.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        directory: SpoolDirectory,
+        own: SpoolReader | None,
+        on_acknowledged: Callable[[int], None],
+    ) -> None:
+        self._settings = settings
+        self._directory = directory
+        self._own = own
+        self._on_acknowledged = on_acknowledged
+        self._stopping = threading.Event()
+        self._work = threading.Event()
+        self._hurry = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread = threading.Thread(target=self._run, name="audit-logging-shipper", daemon=True)
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Say that there is something to ship."""
+        if not self._work.is_set():
+            self._work.set()
+
+    def hurry(self) -> None:
+        """Say that somebody waits: ship without waiting for a batch to fill."""
+        self._hurry.set()
+        self._work.set()
+
+    def stop(self, timeout: float) -> bool:
+        """Stop the thread, within *timeout* seconds; true when it ended."""
+        self._stopping.set()
+        self._hurry.set()
+        self._work.set()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(timeout)
+            return not self._thread.is_alive()
+        return True
+
+    def _run(self) -> None:
+        client = Client(self._settings)
+        dead_letters = DeadLetters(self._directory.dead_letters)
+        delivery = Delivery(client, self._settings.stream, dead_letters, self._stopping.wait)
+        next_adoption = time.monotonic()
+        try:
+            while not self._stopping.is_set():
+                if self._own is not None:
+                    self._drain(self._own, delivery)
+                if time.monotonic() >= next_adoption:
+                    self.ship_dead(delivery)
+                    next_adoption = time.monotonic() + ADOPTION_SECONDS
+                self._pause_until_work()
+        except StoppedError:
+            pass
+        except Exception:
+            _log.exception("The audit shipper ended by a mistake of its own; events stay in %s", self._directory.path)
+        finally:
+            client.close()
+
+    def _pause_until_work(self) -> None:
+        if self._work.wait(ADOPTION_SECONDS):
+            self._hurry.wait(self._settings.batch_seconds)
+        self._work.clear()
+        self._hurry.clear()
+
+    def _drain(self, reader: SpoolReader, delivery: Delivery) -> None:
+        """Ship what *reader* has, batch by batch, until there is no more."""
+        writer = reader.directory.name
+        while not self._stopping.is_set() and (records := reader.read(self._settings.batch_max_bytes)):
+            delivery.deliver(records, writer)
+            freed = reader.acknowledge(records[-1].sequence)
+            if reader is self._own:
+                self._on_acknowledged(freed)
+
+    def ship_dead(self, delivery: Delivery) -> None:
+        """Adopt the spools of dead writers, ship them and remove them."""
+        for directory in self._directory.adopt():
+            try:  # one that cannot be read must not keep the others
+                self._ship_dead(directory, delivery)
+            except AuditError as error:
+                directory.release()
+                if isinstance(error, StoppedError):
+                    raise
+                _log.error("The spool %s cannot be shipped: %s", directory.path, error)
+
+    def _ship_dead(self, directory: WriterDirectory, delivery: Delivery) -> None:
+        reader = SpoolReader(directory.path)
+        self._drain(reader, delivery)
+        if self._stopping.is_set():
+            directory.release()
+        else:
+            directory.remove()

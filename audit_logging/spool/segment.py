@@ -1,0 +1,107 @@
+"""The format of a spool segment: a header, then framed records in the order of their sequence.
+
+    header   8 bytes  b"AUDSPOOL"
+             2        version of the format, unsigned, big-endian
+            20        the writer's id, ASCII
+             8        sequence of the first record, unsigned, big-endian
+             4        CRC-32 of the 38 bytes above
+    record   4        length of the payload, unsigned, big-endian
+             4        CRC-32 of the payload
+             n        the payload: one sealed document
+
+A record counts when it is whole and its checksum agrees. What follows the last such record is a torn tail.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, NamedTuple
+from zlib import crc32
+
+from audit_logging.errors import AuditError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MAGIC = b"AUDSPOOL"
+VERSION = 1
+SUFFIX = ".seg"
+_HEADER = struct.Struct(">8sH20sQ")
+_CHECKSUM = struct.Struct(">I")
+_FRAME = struct.Struct(">II")
+HEADER_BYTES = _HEADER.size + _CHECKSUM.size
+FRAME_BYTES = _FRAME.size
+
+
+class Record(NamedTuple):
+    """One sealed document in the spool."""
+
+    sequence: int
+    payload: bytes
+
+
+class SegmentError(AuditError):
+    """A file in the spool is not a segment of a known version."""
+
+    exit_code = 4
+
+
+def segment_name(first_sequence: int) -> str:
+    """Return the file name of the segment that begins with *first_sequence*."""
+    return f"{first_sequence:020d}{SUFFIX}"
+
+
+def encode_header(writer: str, first_sequence: int) -> bytes:
+    """Return the header of a segment; *writer* is 20 ASCII characters."""
+    header = _HEADER.pack(MAGIC, VERSION, writer.encode("ascii"), first_sequence)
+    return header + _CHECKSUM.pack(crc32(header))
+
+
+def decode_header(data: bytes, path: Path) -> tuple[str, int] | None:
+    """Return writer and first sequence, or None when the header itself was torn.
+
+    Raises:
+        SegmentError: It is whole, but not a header of a known version.
+    """
+    if len(data) < HEADER_BYTES:
+        return None
+    magic, version, writer, first_sequence = _HEADER.unpack_from(data)
+    (checksum,) = _CHECKSUM.unpack_from(data, _HEADER.size)
+    if magic != MAGIC or checksum != crc32(data[: _HEADER.size]):
+        raise SegmentError(f"{path} is damaged or no spool segment; move it away to let the others ship.")
+    if version != VERSION:
+        raise SegmentError(
+            f"{path} has format {version} and this library knows {VERSION}: ship it with the version that wrote it."
+        )
+    return writer.decode("ascii"), first_sequence
+
+
+def encode_record(payload: bytes) -> bytes:
+    """Return *payload* framed."""
+    return _FRAME.pack(len(payload), crc32(payload)) + payload
+
+
+def decode_records(data: bytes, first_sequence: int) -> tuple[list[Record], int]:
+    """Return the whole records at the start of *data*, and how many bytes they take.
+
+    Example:
+        >>> decode_records(encode_record(b"{}") + b"torn", first_sequence=7)
+        ([Record(sequence=7, payload=b'{}')], 10)
+    """
+    records: list[Record] = []
+    offset, end, sequence = 0, len(data), first_sequence
+    while end - offset >= FRAME_BYTES:
+        length, checksum = _FRAME.unpack_from(data, offset)
+        start = offset + FRAME_BYTES
+        payload = data[start : start + length]
+        if len(payload) < length or crc32(payload) != checksum:
+            break
+        records.append(Record(sequence, payload))
+        sequence += 1
+        offset = start + length
+    return records, offset
+
+
+def length_of_next(data: bytes) -> int:
+    """Return the size of the frame at the start of *data*, complete or not; 0 when even its length is not there."""
+    return _FRAME.unpack_from(data)[0] + FRAME_BYTES if len(data) >= FRAME_BYTES else 0
