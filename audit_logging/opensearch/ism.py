@@ -1,0 +1,166 @@
+"""Index State Management: the policy that lets events expire, and which backing indices follow it.
+
+Two of its habits shape this module. A policy's ``ism_template`` reaches only backing indices created after it, so the
+older ones are attached by hand; and a managed index keeps its own copy of the policy, so a changed policy must be
+handed to each of them.
+
+Source: OpenSearch documentation, "Index State Management", sections "ISM API" and "Managed indexes".
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from audit_logging.errors import NotFoundError
+from audit_logging.opensearch.capabilities import ISM_POLICIES
+from audit_logging.opensearch.steps import Request, Step, step_for
+from audit_logging.opensearch.templates import MANAGER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from audit_logging.opensearch.client import Client
+    from audit_logging.opensearch.templates import Blueprint
+
+NAMES_PER_REQUEST = 25
+"""Backing indices named in one URL: a stream's name may have 200 characters, a request line 4,096 bytes."""
+
+_VERSION = re.compile(r"Version (\d+) of audit-logging\b")
+_SERVERS_OWN = frozenset({"policy_id", "last_updated_time", "schema_version", "user"})
+
+
+@dataclass(frozen=True)
+class ManagedIndex:
+    """How one backing index is managed.
+
+    Attributes:
+        index: Its name.
+        policy: Name of the policy it follows, or None.
+        copy: Its own copy of that policy, comparable; None while it has none.
+        stuck: It failed for good, or is done, and so no longer looks at its policy.
+        trouble: What Index State Management says of the last failure; empty when there is none.
+    """
+
+    index: str
+    policy: str | None
+    copy: dict[str, Any] | None
+    stuck: bool
+    trouble: str
+
+
+def policy_step(client: Client, plan: Blueprint) -> Step:
+    """Decide what to do about the policy.
+
+    Raises:
+        OpenSearchError: A policy of that name is newer, or was not made by this library.
+    """
+    path = f"{ISM_POLICIES}/{plan.policy_name}"
+    try:
+        found = client.request("GET", path)
+    except NotFoundError:
+        found = None
+    wanted = plan.policy
+    params: dict[str, int] | None = None
+    if found is not None:
+        # The sequence number makes this a replacement of exactly what was compared; without it the answer is 409.
+        params = {"if_seq_no": found["_seq_no"], "if_primary_term": found["_primary_term"]}
+        wanted = _with_their_channel(wanted, found["policy"])
+    return step_for(
+        "ISM policy",
+        plan.policy_name,
+        wanted=_versioned(wanted["policy"]),
+        present=None if found is None else _versioned(found["policy"]),
+        put=Request("PUT", path, wanted, params),
+    )
+
+
+def attachment_step(client: Client, plan: Blueprint, backing_indices: Sequence[str]) -> Step:
+    """Decide which existing backing indices must be given the policy, or its new version."""
+    wanted = comparable(plan.policy["policy"])
+    bare: list[str] = []
+    stale: list[str] = []
+    stuck: list[str] = []
+    others: set[str] = set()
+    for managed in explain(client, backing_indices):
+        if managed.policy is None:
+            bare.append(managed.index)
+        elif managed.policy != plan.policy_name:
+            others.add(managed.policy)
+        elif managed.copy is not None and managed.copy != wanted:
+            (stuck if managed.stuck else stale).append(managed.index)
+    requests = (
+        *_posts("change_policy", stale, plan.policy_name),
+        *_posts("remove", stuck),
+        *_posts("add", [*bare, *stuck], plan.policy_name),
+    )
+    facts = [f"{len(bare)} attached"] if bare else []
+    facts += [f"{len(stale) + len(stuck)} moved to the changed policy (within minutes)"] if stale or stuck else []
+    facts += [f"some follow another policy ({', '.join(sorted(others))}) and were left to it"] if others else []
+    return Step("backing indices", plan.policy_name, "updated" if requests else "unchanged", "; ".join(facts), requests)
+
+
+def explain(client: Client, indices: Sequence[str]) -> Iterator[ManagedIndex]:
+    """Yield how each of *indices* is managed. All of them must exist: an unknown name fails the whole request."""
+    for names in _chunks(indices):
+        # By name: the pattern .ds-<stream>-* would also match the indices of a stream called <stream>-more.
+        answer = client.request("GET", f"/_plugins/_ism/explain/{','.join(names)}", params={"show_policy": True})
+        for name in names:
+            yield _managed(name, answer.get(name) or {})
+
+
+def comparable(policy: dict[str, Any]) -> dict[str, Any]:
+    """Return a policy without what the server adds to it."""
+    return {name: _plain(value) for name, value in policy.items() if name not in _SERVERS_OWN and value is not None}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {
+            name: _plain(inner)
+            for name, inner in value.items()
+            if name != "last_updated_time" and not (name == "copy_alias" and inner is False)
+        }
+    return [_plain(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _versioned(policy: dict[str, Any]) -> dict[str, Any]:
+    """Give a policy the shape of a template: it allows no fields of ours, so its description carries the version."""
+    match = _VERSION.match(str(policy.get("description", "")))
+    meta = {"managed_by": MANAGER} if match else {}
+    return {"version": int(match[1]) if match else 0, "_meta": meta, "policy": comparable(policy)}
+
+
+def _with_their_channel(wanted: dict[str, Any], present: dict[str, Any]) -> dict[str, Any]:
+    """Keep the channel that an operator chose to be told of failures."""
+    channel = present.get("error_notification")
+    return wanted if channel is None else {"policy": {**wanted["policy"], "error_notification": channel}}
+
+
+def _managed(index: str, told: dict[str, Any]) -> ManagedIndex:
+    policy = told.get("index.plugins.index_state_management.policy_id")
+    copy = told.get("policy")
+    action, retry, info = (told.get(name) or {} for name in ("action", "retry_info", "info"))
+    failed = bool(action.get("failed") or retry.get("failed"))
+    failing = failed or (told.get("step") or {}).get("step_status") == "failed"
+    trouble = ": ".join(str(info[part]) for part in ("message", "cause") if info.get(part)) if failing else ""
+    return ManagedIndex(
+        index=index,
+        policy=policy,
+        copy=None if copy is None else comparable(copy),
+        stuck=failed or bool(told.get("policy_completed")) or told.get("enabled") is False,
+        trouble=trouble or ("it failed" if failing else ""),
+    )
+
+
+def _posts(action: str, indices: Sequence[str], policy: str | None = None) -> Iterator[Request]:
+    body = None if policy is None else {"policy_id": policy}
+    for names in _chunks(indices):
+        yield Request("POST", f"/_plugins/_ism/{action}/{','.join(names)}", body)
+
+
+def _chunks(names: Sequence[str]) -> Iterator[Sequence[str]]:
+    size = max(1, min(NAMES_PER_REQUEST, 3000 // max((len(name) + 1 for name in names), default=1)))
+    for start in range(0, len(names), size):
+        yield names[start : start + size]

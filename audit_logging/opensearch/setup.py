@@ -1,0 +1,229 @@
+"""The set-up of one stream: an ordered list of steps, each of which compares first and then does only what is missing.
+
+The order is OpenSearch's: an ISM policy attaches itself only to indices created after it, an index template applies
+only to indices created after it, so policy → component templates → index template → stream. What an existing stream
+already holds is brought up to date last.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from audit_logging.errors import NotFoundError, OpenSearchError
+from audit_logging.opensearch.ism import attachment_step, policy_step
+from audit_logging.opensearch.steps import Request, SetupReport, Step, step_for
+from audit_logging.opensearch.templates import blueprint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from audit_logging.opensearch.capabilities import Capabilities
+    from audit_logging.opensearch.client import Client
+    from audit_logging.opensearch.templates import Blueprint
+    from audit_logging.settings import Settings
+
+FLAT_OBJECT_SINCE = (2, 7, 0)
+"""First release that knows the field type which holds metadata."""
+
+NO_ISM = (
+    "This server has no Index State Management, so nothing rolls over or expires by itself: run"
+    " `audit-logging retention apply` regularly, from cron for example."
+)
+NOT_APPEND_ONLY = (
+    "The stream is not append-only: whoever may write to its backing indices can change and delete events."
+)
+
+
+def plan_setup(client: Client, settings: Settings, able: Capabilities, *, append_only: bool = True) -> SetupReport:
+    """Compare what *settings* ask for with what is there, and return the steps between. Changes nothing.
+
+    Args:
+        client: The server.
+        settings: ``stream`` and ``retention_days`` are used.
+        able: What the server can do.
+        append_only: Whether backing indices shall refuse every change. It cannot be undone for an existing index.
+
+    Raises:
+        OpenSearchError: The server cannot hold a trail; or something of the same name is there that is newer than
+            this library or does not belong to it.
+    """
+    _insist_on_a_fit_server(able)
+    plan = blueprint(
+        settings.stream, retention_days=settings.retention_days, append_only=append_only and able.append_only
+    )
+    stream = read_stream(client, plan.stream)
+    notes = list(_notes(able, append_only=append_only))
+    steps = [_policy(client, plan, able), *_templates(client, plan, notes), _data_stream(plan, stream)]
+    if stream is not None:
+        steps.append(_write_index(stream, plan, notes))
+        if able.ism:
+            steps.append(attachment_step(client, plan, stream.backing_indices))
+    return SetupReport(plan.stream, dry_run=True, steps=tuple(steps), notes=tuple(notes))
+
+
+def carry_out(client: Client, report: SetupReport) -> SetupReport:
+    """Do what *report* plans, in its order, and return it as done.
+
+    Raises:
+        OpenSearchError: A step was refused. The steps before it are done, and running the set-up again goes on there.
+    """
+    for step in report.steps:
+        step.apply(client)
+    return replace(report, dry_run=False)
+
+
+@dataclass(frozen=True)
+class Stream:
+    """What an existing stream holds.
+
+    Attributes:
+        name: The data stream.
+        template: The index template that its next backing index will be made from.
+        backing_indices: Its backing indices, oldest first; the last is written to.
+        mapping_version: Version of the mapping of the write index; 0 when it is not ours.
+        append_only: Whether the write index refuses every change.
+    """
+
+    name: str
+    template: str
+    backing_indices: tuple[str, ...]
+    mapping_version: int
+    append_only: bool
+
+    @property
+    def write_index(self) -> str:
+        """The backing index that new events go to."""
+        return self.backing_indices[-1]
+
+
+def read_stream(client: Client, name: str) -> Stream | None:
+    """Return the stream of that name, or None.
+
+    Raises:
+        OpenSearchError: The name belongs to an ordinary index or an alias.
+    """
+    try:
+        found = client.request("GET", f"/_data_stream/{name}")["data_streams"]
+    except NotFoundError:
+        return None
+    if not found:
+        raise OpenSearchError(
+            f"{name!r} is an ordinary index or alias, not a data stream (events may have been written before the"
+            " set-up): keep what it holds by reindexing it into another index, delete it, and set up again."
+        )
+    indices = tuple(index["index_name"] for index in found[0]["indices"])
+    about = client.request("GET", f"/{indices[-1]}")[indices[-1]]
+    return Stream(
+        name=name,
+        template=str(found[0].get("template", "")),
+        backing_indices=indices,
+        mapping_version=int(about["mappings"].get("_meta", {}).get("version", 0)),
+        append_only=about["settings"]["index"].get("append_only", {}).get("enabled") == "true",
+    )
+
+
+def _insist_on_a_fit_server(able: Capabilities) -> None:
+    if able.serverless:
+        raise OpenSearchError(
+            "This looks like Amazon OpenSearch Serverless (it does not answer GET /), which takes no document ids and"
+            " so could hold events twice: use an OpenSearch domain or your own cluster."
+        )
+    if able.distribution != "opensearch":
+        raise OpenSearchError(f"This server is {able.release}, not OpenSearch: check the URL.")
+    if able.version is not None and able.version < FLAT_OBJECT_SINCE:
+        raise OpenSearchError(f"{able.release} is too old for the trail: 2.19 or newer is needed for all of it.")
+
+
+def _notes(able: Capabilities, *, append_only: bool) -> Iterator[str]:
+    if not able.ism:
+        yield NO_ISM
+    if not append_only:
+        yield NOT_APPEND_ONLY
+    elif not able.append_only:
+        yield f"{NOT_APPEND_ONLY} {able.release} does not know how; 2.19 and newer do."
+
+
+def _policy(client: Client, plan: Blueprint, able: Capabilities) -> Step:
+    if able.ism:
+        return policy_step(client, plan)
+    return Step("ISM policy", plan.policy_name, "left out", "the server has no Index State Management")
+
+
+def _templates(client: Client, plan: Blueprint, notes: list[str]) -> Iterator[Step]:
+    for name, wanted in ((plan.mappings_name, plan.mappings), (plan.settings_name, plan.settings)):
+        yield _template_step(client, "component template", name, wanted)
+    known = client.request("GET", "/_index_template")["index_templates"]
+    others = {item["name"]: item["index_template"] for item in known if item["name"] != plan.stream}
+    wanted = {**plan.index_template, "priority": _priority(plan, others, notes)}
+    yield _template_step(client, "index template", plan.stream, wanted)
+
+
+def _template_step(client: Client, what: str, name: str, wanted: dict[str, Any]) -> Step:
+    kind = what.replace(" ", "_")
+    path = f"/_{kind}/{name}"
+    try:
+        present = client.request("GET", path)[f"{kind}s"][0][kind]
+    except NotFoundError:
+        present = None
+    return step_for(what, name, wanted=wanted, present=present, put=Request("PUT", path, wanted))
+
+
+def _priority(plan: Blueprint, others: dict[str, Any], notes: list[str]) -> int:
+    """Return a priority above every other template that would also match the stream's name.
+
+    Only the highest one applies to a new index, nothing of the others, and two of the same priority are refused. The
+    set-up's template names exactly one stream, so winning takes nothing from anyone.
+    """
+    ours: int = plan.index_template["priority"]
+    rivals = {
+        name: int(template.get("priority", 0))
+        for name, template in others.items()
+        if any(matches(pattern, plan.stream) for pattern in template["index_patterns"])
+    }
+    if not rivals or max(rivals.values()) < ours:
+        return ours
+    strongest = max(rivals, key=lambda name: rivals[name])
+    notes.append(
+        f"The index template {strongest!r} also matches {plan.stream!r}: this one has been given a higher priority."
+    )
+    return rivals[strongest] + 1
+
+
+def matches(pattern: str, name: str) -> bool:
+    """Return whether an index pattern matches *name*, as OpenSearch reads it: ``*`` is the only special character.
+
+    Example:
+        >>> matches("audit-*", "audit-events"), matches("audit-event?", "audit-events")
+        (True, False)
+    """
+    return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), name) is not None
+
+
+def _data_stream(plan: Blueprint, stream: Stream | None) -> Step:
+    if stream is not None:
+        return Step("data stream", plan.stream, "unchanged")
+    return Step("data stream", plan.stream, "created", requests=(Request("PUT", f"/_data_stream/{plan.stream}"),))
+
+
+def _write_index(stream: Stream, plan: Blueprint, notes: list[str]) -> Step:
+    """Decide how what the templates say reaches a stream that already exists: they apply to new indices only."""
+    rollover = Request("POST", f"/{stream.name}/_rollover")
+    append_only = "append_only" in plan.settings["template"]["settings"]["index"]
+    if append_only and not stream.append_only:
+        detail = "rolled over, for the setting cannot be added: events before this stay changeable, new ones do not"
+        return Step("write index", stream.write_index, "updated", detail, requests=(rollover,))
+    if stream.append_only and not append_only:
+        # Never weaken what exists sooner than the next rollover would.
+        notes.append(f"{stream.write_index} stays append-only, and so does every index that already is.")
+    if stream.mapping_version >= plan.mappings["version"]:
+        return Step("write index", stream.write_index, "unchanged")
+    return Step(
+        "write index",
+        stream.write_index,
+        "updated",
+        "new fields are searchable in events from now on; rolled over where a field's type had to change",
+        requests=(Request("PUT", f"/{stream.name}/_mapping", plan.mappings["template"]["mappings"]),),
+        otherwise=(rollover,),
+    )
