@@ -1,0 +1,74 @@
+"""An audit trail its owners can rely on.
+
+import audit_logging as audit
+
+audit.configure(service="shop")
+log = audit.get_logger()
+log.user_login(user_id="u-42", outcome="failure", reason="bad password")
+
+This is the public API, and nothing else; what is imported late is heavy and not needed to emit.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from audit_logging import errors
+from audit_logging._version import __version__
+from audit_logging.capture.configuration import configure, flush, shutdown
+from audit_logging.capture.context import bind_context, carry_context, context
+from audit_logging.capture.handler import AuditHandler
+from audit_logging.capture.logger import AuditLogger, get_logger
+from audit_logging.capture.processors import RedactKeys, add_event_id, add_severity, add_timestamp, merge_context
+from audit_logging.capture.recording import RecordedEvents, record_events
+from audit_logging.capture.tap import AuditProcessor
+from audit_logging.errors import AuditError
+from audit_logging.events.catalogue import CATALOGUE, EventType
+from audit_logging.settings import Settings
+
+if TYPE_CHECKING:
+    from audit_logging.opensearch.admin import AuditAdmin
+    from audit_logging.query.reader import AuditReader
+
+__all__ = [
+    "AuditAdmin",
+    "AuditError",
+    "AuditHandler",
+    "AuditLogger",
+    "AuditProcessor",
+    "AuditReader",
+    "EventType",
+    "RecordedEvents",
+    "RedactKeys",
+    "Settings",
+    "__version__",
+    "add_event_id",
+    "add_severity",
+    "add_timestamp",
+    "bind_context",
+    "carry_context",
+    "configure",
+    "context",
+    "errors",
+    "flush",
+    "get_logger",
+    "merge_context",
+    "record_events",
+    "register_event_type",
+    "shutdown",
+]
+
+register_event_type = CATALOGUE.register
+
+_LATE = {
+    "AuditAdmin": "audit_logging.opensearch.admin",
+    "AuditReader": "audit_logging.query.reader",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LATE:
+        import importlib
+
+        return getattr(importlib.import_module(_LATE[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

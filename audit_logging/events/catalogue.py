@@ -394,3 +394,7 @@ def _check_pairs(name: str, categories: tuple[str, ...], types: tuple[str, ...])
             f"{name!r}: ECS allows no type {wrong[0]!r} in category {', '.join(categories) or '(none)'};"
             f" choose from {', '.join(sorted(allowed)) or 'none without a category'}."
         )
+
+
+CATALOGUE = Catalogue()
+"""The catalogue of this process; the public ``register_event_type`` adds to it."""

@@ -44,25 +44,31 @@ class Delivery:
         self._backoff = Backoff()
         self._stream_seen = False
 
-    def deliver(self, records: list[Record], writer: str) -> None:
+    def deliver(self, records: list[Record], writer: str) -> dict[int, str]:
         """Return when every record is in the stream, in quarantine or a dead letter.
+
+        Returns:
+            The sequences that were refused, with the reasons.
 
         Raises:
             StoppedError: The shipper is to stop; which records arrived is not known.
         """
         pending = records
+        refused: dict[int, str] = {}
         while pending:
             try:
                 verdicts = self._attempt(pending, writer)
             except (OpenSearchError, ValueError, OSError) as error:
                 if isinstance(error, RefusedError) and error.status == TOO_LARGE and len(pending) > 1:
                     half = len(pending) // 2
-                    self.deliver(pending[:half], writer)
+                    refused |= self.deliver(pending[:half], writer)
                     pending = pending[half:]
                     continue
                 self._pause(error, len(pending))
                 continue
-            pending = self._settle(pending, verdicts, writer)
+            refused |= self._set_aside_refused(pending, verdicts, writer)
+            pending = self._settle(pending, verdicts)
+        return refused
 
     def _attempt(self, records: list[Record], writer: str) -> list[Verdict]:
         self._require_stream()
@@ -97,21 +103,24 @@ class Delivery:
             # A writer's role need not be allowed to look; what it may not write, the bulk request will say.
         self._stream_seen = True
 
-    def _settle(self, records: list[Record], verdicts: list[Verdict], writer: str) -> list[Record]:
-        """Act on the verdicts and return the records that are to be tried again."""
-        again = []
-        why = ""
+    def _set_aside_refused(self, records: list[Record], verdicts: list[Verdict], writer: str) -> dict[int, str]:
+        refused = {}
         for record, verdict in zip(records, verdicts, strict=True):
-            if verdict.fate is Fate.RETRY:
-                again.append(record)
-                why = verdict.reason
-            elif verdict.fate is Fate.REFUSED:
+            if verdict.fate is Fate.REFUSED:
                 self._set_aside(record, writer, verdict.reason)
+                refused[record.sequence] = verdict.reason
+        return refused
+
+    def _settle(self, records: list[Record], verdicts: list[Verdict]) -> list[Record]:
+        """Return the records that are to be tried again, after a pause where there are any."""
+        again = [
+            (record, verdict) for record, verdict in zip(records, verdicts, strict=True) if verdict.fate is Fate.RETRY
+        ]
         if len(again) < len(records):
             self._backoff.reset()
         if again:
-            self._pause(why, len(again))
-        return again
+            self._pause(again[-1][1].reason, len(again))
+        return [record for record, _ in again]
 
     def _set_aside(self, record: Record, writer: str, reason: str) -> None:
         """Quarantine a refused event, or keep it as a dead letter when even that is refused."""

@@ -14,7 +14,7 @@ from audit_logging.shipping.delivery import Delivery, StoppedError
 from audit_logging.spool.reader import SpoolReader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from audit_logging.settings import Settings
     from audit_logging.spool.directory import SpoolDirectory, WriterDirectory
@@ -34,7 +34,8 @@ class Shipper:
         settings: Where to ship, and how large and how long a batch may become.
         directory: The spool directory.
         own: The spool of this process; None for one that only helps others.
-        on_acknowledged: Called from the thread with the bytes that became free, whenever *own* has moved on.
+        on_acknowledged: Called from the thread whenever *own* has moved on, with the bytes that became free and the
+            sequences that were refused with their reasons.
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class Shipper:
         settings: Settings,
         directory: SpoolDirectory,
         own: SpoolReader | None,
-        on_acknowledged: Callable[[int], None],
+        on_acknowledged: Callable[[int, Mapping[int, str]], None],
     ) -> None:
         self._settings = settings
         self._directory = directory
@@ -93,7 +94,7 @@ class Shipper:
                 self._pause_until_work()
         except StoppedError:
             pass
-        except Exception:
+        except Exception:  # noqa: BLE001 - the thread ends either way; this says so
             _log.exception("The audit shipper ended by a mistake of its own; events stay in %s", self._directory.path)
         finally:
             client.close()
@@ -108,10 +109,10 @@ class Shipper:
         """Ship what *reader* has, batch by batch, until there is no more."""
         writer = reader.directory.name
         while not self._stopping.is_set() and (records := reader.read(self._settings.batch_max_bytes)):
-            delivery.deliver(records, writer)
+            set_aside = delivery.deliver(records, writer)
             freed = reader.acknowledge(records[-1].sequence)
             if reader is self._own:
-                self._on_acknowledged(freed)
+                self._on_acknowledged(freed, set_aside)
 
     def ship_dead(self, delivery: Delivery) -> None:
         """Adopt the spools of dead writers, ship them and remove them."""

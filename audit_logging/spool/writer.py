@@ -95,6 +95,11 @@ class SpoolWriter:
             os.fdatasync(self._descriptor)
             self._synced = reached
 
+    def close_inherited(self) -> None:
+        """Close the file in a forked child, whatever the parent's threads were doing with it."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+
     def close(self) -> None:
         """Close the segment. Nothing can be appended afterwards."""
         with self._sync_lock:

@@ -1,0 +1,117 @@
+"""The trail of this process: configured once, found from everywhere."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import threading
+from typing import TYPE_CHECKING, Any
+
+from audit_logging.capture.trail import Trail
+from audit_logging.errors import SettingsError
+from audit_logging.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from audit_logging.capture.trail import Processor
+
+_log = logging.getLogger("audit_logging")
+_lock = threading.Lock()
+_trail: Trail | None = None
+
+
+def configure(*, replace: bool = False, processors: Sequence[Processor] = (), **settings: Any) -> None:
+    """Configure the trail of this process.
+
+    What is not given comes from ``AUDIT_*`` variables, then from the defaults (``docs/settings.md``). Calling it again
+    with the same settings changes nothing.
+
+    Args:
+        replace: Ship and close the trail there is, and begin another.
+        processors: Further structlog processors to enrich every event with; keys are those of the typed calls.
+        **settings: Keywords of :class:`~audit_logging.Settings`.
+
+    Raises:
+        SettingsError: A setting is wrong, or the trail is configured already with others; the message names them.
+
+    Example:
+        >>> import audit_logging as audit
+        >>> audit.configure(service="shop", spool_dir="/tmp/shop-audit", replace=True)  # doctest: +SKIP
+    """
+    global _trail
+    wanted = Settings.load(**settings)
+    with _lock:
+        if _trail is not None and not replace:
+            _refuse_difference(_trail.settings, wanted)
+            return
+        if _trail is not None:
+            _close(_trail, _trail.settings.shutdown_timeout_seconds)
+        _trail = Trail(wanted, processors)
+
+
+def _refuse_difference(present: Settings, wanted: Settings) -> None:
+    different = [name for name in Settings.model_fields if getattr(present, name) != getattr(wanted, name)]
+    if different:
+        raise SettingsError(
+            f"The trail is configured already, with another {', '.join(different)}."
+            " Configure once, or pass replace=True to begin another trail."
+        )
+
+
+def current_trail() -> Trail:
+    """Return the trail of this process; unless configured, it is made from the environment."""
+    global _trail
+    trail = _trail
+    if trail is None:
+        with _lock:
+            trail = _trail = _trail or Trail(Settings.load())
+    return trail
+
+
+def swap_trail(trail: Trail | None) -> Trail | None:
+    """Put another trail in place and return the one there was, which stays open. For tests."""
+    global _trail
+    with _lock:
+        before, _trail = _trail, trail
+    return before
+
+
+def flush(timeout: float = 10.0) -> bool:
+    """Wait until all that this process emitted so far is acknowledged by OpenSearch.
+
+    Args:
+        timeout: Seconds to wait.
+
+    Returns:
+        True when it is; False when time ran out, and the events stay in the spool.
+    """
+    return _trail is None or _trail.flush(timeout)
+
+
+def shutdown(timeout: float | None = None) -> int:
+    """Ship what can be shipped, stop the shipper and return how many events remain in the spool.
+
+    Runs at exit by itself. What remains is shipped by the next process with the same spool directory. Emitting
+    afterwards begins anew.
+
+    Args:
+        timeout: Seconds to take at most; None: the setting ``shutdown_timeout_seconds``.
+    """
+    if _trail is None:
+        return 0
+    return _close(_trail, _trail.settings.shutdown_timeout_seconds if timeout is None else timeout)
+
+
+def _close(trail: Trail, timeout: float) -> int:
+    remaining = trail.shutdown(timeout)
+    if remaining and trail.settings.opensearch_url:
+        _log.warning(
+            "%d audit events remain in the spool %s; the next process with this spool directory ships them.",
+            remaining,
+            trail.settings.spool_path,
+        )
+    return remaining
+
+
+atexit.register(shutdown)

@@ -1,0 +1,172 @@
+"""The trail of one process: facts go in, are enriched, become a document, are sealed, and are safe in the spool."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+import weakref
+from typing import TYPE_CHECKING, Any, get_args
+
+from audit_logging.capture.console import print_event
+from audit_logging.capture.processors import merge_context
+from audit_logging.capture.writer import Writer
+from audit_logging.errors import NotIndexedError, SettingsError
+from audit_logging.events.catalogue import CATALOGUE
+from audit_logging.events.document import DocumentBuilder
+from audit_logging.events.values import PlainValues
+from audit_logging.privacy.redaction import SecretKeys
+from audit_logging.settings import Durability, Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from audit_logging.events.document import Document
+    from audit_logging.shipping.shipper import Shipper
+
+    Processor = Callable[[Any, str, Any], Any]
+
+_DURABILITIES = frozenset(get_args(Durability))
+_log = logging.getLogger("audit_logging")
+
+
+class Trail:
+    """Takes events and keeps the promises made about them.
+
+    Args:
+        settings: Every knob.
+        processors: Further structlog processors of the application, run after the context is merged.
+    """
+
+    def __init__(self, settings: Settings, processors: Sequence[Processor] = ()) -> None:
+        self.settings = settings
+        self._processors: tuple[Processor, ...] = (merge_context, *processors)
+        self._builder = DocumentBuilder(settings, CATALOGUE, PlainValues(SecretKeys(settings.redact_keys)))
+        self._console = settings.console if settings.console is not None else _is_at_a_developers_terminal(settings)
+        self._start_afresh()
+        # A fork hook can never be removed, so it must not keep the trail alive.
+        forked = weakref.WeakMethod(self._after_fork)
+        os.register_at_fork(after_in_child=lambda: (method := forked()) and method())
+
+    def _start_afresh(self) -> None:
+        self._writer = Writer(self.settings)
+        self._shipper: Shipper | None = None
+        self._begun = False
+
+    def _after_fork(self) -> None:
+        """Become a writer of its own: threads are gone, locks may be held, files and sockets are the parent's."""
+        self._writer.abandon()
+        self._start_afresh()
+
+    def emit(self, event_type: str, facts: Mapping[str, Any], durability: str | None = None) -> str:
+        """Take one event and return its id, once the durability asked for is reached.
+
+        Args:
+            event_type: Dotted name.
+            facts: Keywords of the typed call, of any Python type.
+            durability: ``process``, ``disk`` or ``indexed``; None: the setting's.
+
+        Raises:
+            DurabilityError: The promise could not be kept (see its subclasses).
+            InvalidEventError: A value did not validate and ``on_invalid`` is ``raise``.
+        """
+        durability = self._durability(durability)
+        document = self._document(event_type, facts)
+        indexed = durability == "indexed"
+        if indexed and not self.settings.opensearch_url:
+            raise SettingsError("durability 'indexed' needs an opensearch_url to be acknowledged by.")
+        writer = self._writer
+        sequence = writer.append(document, awaited=indexed)
+        if not self._begun:
+            self._begin(writer)
+        if self._shipper is not None:
+            self._shipper.wake()
+        if durability == "disk":
+            writer.sync(sequence)
+        elif indexed:
+            self._wait_until_indexed(writer, sequence, document.event_id)
+        if self._console:
+            print_event(document.fields)
+        return document.event_id
+
+    async def aemit(self, event_type: str, facts: Mapping[str, Any], durability: str | None = None) -> str:
+        """Do the same without holding up the event loop where the durability means waiting."""
+        if self._durability(durability) == "process":
+            return self.emit(event_type, facts, durability)
+        return await asyncio.to_thread(self.emit, event_type, facts, durability)
+
+    def _durability(self, durability: str | None) -> str:
+        if durability is None:
+            return self.settings.durability
+        if durability not in _DURABILITIES:
+            raise SettingsError(f"There is no durability {durability!r}: choose process, disk or indexed.")
+        return durability
+
+    def _document(self, event_type: str, facts: Mapping[str, Any]) -> Document:
+        enriched: Any = dict(facts)
+        for processor in self._processors:
+            try:
+                enriched = processor(None, "info", enriched)
+            except Exception as error:  # noqa: BLE001 - an enricher that fails must not cost the event
+                name = getattr(processor, "__name__", type(processor).__name__)
+                _log.error("The audit processor %s failed; the event goes on without it", name, exc_info=True)
+                enriched["processor_error"] = f"{name}: {type(error).__name__}"
+        return self._builder.build(event_type, enriched)
+
+    def _begin(self, writer: Writer) -> None:
+        """Start shipping with the first event, so that a process that emits nothing costs nothing."""
+        self._begun = True
+        if not self.settings.opensearch_url:
+            _log.warning(
+                "No opensearch_url is set: audit events stay in the spool %s until a process with one ships them.",
+                self.settings.spool_path,
+            )
+            return
+        from audit_logging.shipping.shipper import Shipper
+
+        shipper = Shipper(self.settings, writer.directory, writer.reader, writer.on_acknowledged)
+        try:
+            shipper.start()
+        except RuntimeError:  # the interpreter is exiting; the event is safe and ships with the next start
+            return
+        self._shipper = shipper
+
+    def _wait_until_indexed(self, writer: Writer, sequence: int, event_id: str) -> None:
+        if self._shipper is not None:
+            self._shipper.hurry()
+        refusal = writer.wait_for(sequence, self.settings.indexed_timeout_seconds)
+        if refusal is None:
+            raise NotIndexedError(
+                f"OpenSearch did not acknowledge event {event_id} within {self.settings.indexed_timeout_seconds:g} s."
+                " It is in the spool and will still be shipped; do not emit it again.",
+                event_id=event_id,
+                state="spooled",
+            )
+        if refusal:
+            raise NotIndexedError(
+                f"OpenSearch refused event {event_id}; it is kept in quarantine: {refusal}",
+                event_id=event_id,
+                state="quarantined",
+            )
+
+    def flush(self, timeout: float) -> bool:
+        """Wait until everything emitted so far is acknowledged by OpenSearch; true when it is."""
+        writer = self._writer
+        if self._shipper is not None:
+            self._shipper.hurry()
+        return writer.waiting == 0 or writer.wait_until_acknowledged(writer.sequence, timeout)
+
+    def shutdown(self, timeout: float) -> int:
+        """Ship what can be shipped within *timeout* seconds, stop, and return how many events remain in the spool."""
+        deadline = time.monotonic() + timeout
+        if self._shipper is not None:
+            self.flush(timeout)
+            self._shipper.stop(max(deadline - time.monotonic(), 0.1))
+        remaining = self._writer.close()
+        self._start_afresh()
+        return remaining
+
+
+def _is_at_a_developers_terminal(settings: Settings) -> bool:
+    return settings.environment == "development" and os.isatty(2)
