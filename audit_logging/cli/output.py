@@ -34,10 +34,14 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     for row in rows:
         grid.add_row(*(Text("" if cell is None else printable(str(cell))) for cell in row))
     console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = _UNBOUNDED
-        console.width = console.measure(grid).maximum
-    console.print(grid)
+    if console.is_terminal:
+        console.print(grid)
+        return
+    console.width = _UNBOUNDED
+    console.width = console.measure(grid).maximum
+    with console.capture() as printed:
+        console.print(grid)
+    click.echo("\n".join(line.rstrip() for line in printed.get().splitlines()))
 
 
 def printable(text: str) -> str:

@@ -50,17 +50,35 @@ class ManagedIndex:
     trouble: str
 
 
-def policy_step(client: Client, plan: Blueprint) -> Step:
+def read_policy(client: Client, name: str) -> dict[str, Any] | None:
+    """Return the policy with its sequence number, or None."""
+    try:
+        found: dict[str, Any] = client.request("GET", f"{ISM_POLICIES}/{name}")
+    except NotFoundError:
+        return None
+    return found
+
+
+def kept_days(found: dict[str, Any] | None) -> int | None:
+    """Return the retention period of a policy that the set-up made, in days; None where it cannot be told."""
+    try:
+        text = found["policy"]["states"][0]["transitions"][0]["conditions"]["min_rollover_age"] if found else ""
+    except (KeyError, IndexError, TypeError):
+        return None
+    match = re.fullmatch(r"(\d+)d", str(text))
+    return int(match[1]) if match else None
+
+
+def policy_step(plan: Blueprint, found: dict[str, Any] | None) -> Step:
     """Decide what to do about the policy.
+
+    Args:
+        plan: What the stream needs.
+        found: What :func:`read_policy` returned.
 
     Raises:
         OpenSearchError: A policy of that name is newer, or was not made by this library.
     """
-    path = f"{ISM_POLICIES}/{plan.policy_name}"
-    try:
-        found = client.request("GET", path)
-    except NotFoundError:
-        found = None
     wanted = plan.policy
     params: dict[str, int] | None = None
     if found is not None:
@@ -72,13 +90,13 @@ def policy_step(client: Client, plan: Blueprint) -> Step:
         plan.policy_name,
         wanted=_versioned(wanted["policy"]),
         present=None if found is None else _versioned(found["policy"]),
-        put=Request("PUT", path, wanted, params),
+        put=Request("PUT", f"{ISM_POLICIES}/{plan.policy_name}", wanted, params),
     )
 
 
 def attachment_step(client: Client, plan: Blueprint, backing_indices: Sequence[str]) -> Step:
     """Decide which existing backing indices must be given the policy, or its new version."""
-    wanted = comparable(plan.policy["policy"])
+    wanted = _followed(plan.policy["policy"])
     bare: list[str] = []
     stale: list[str] = []
     stuck: list[str] = []
@@ -88,7 +106,7 @@ def attachment_step(client: Client, plan: Blueprint, backing_indices: Sequence[s
             bare.append(managed.index)
         elif managed.policy != plan.policy_name:
             others.add(managed.policy)
-        elif managed.copy is not None and managed.copy != wanted:
+        elif managed.copy is not None and _followed(managed.copy) != wanted:
             (stuck if managed.stuck else stale).append(managed.index)
     requests = (
         *_posts("change_policy", stale, plan.policy_name),
@@ -113,6 +131,11 @@ def explain(client: Client, indices: Sequence[str]) -> Iterator[ManagedIndex]:
 def comparable(policy: dict[str, Any]) -> dict[str, Any]:
     """Return a policy without what the server adds to it."""
     return {name: _plain(value) for name, value in policy.items() if name not in _SERVERS_OWN and value is not None}
+
+
+def _followed(policy: dict[str, Any]) -> dict[str, Any]:
+    """Return the part of a policy that decides what becomes of an index."""
+    return {name: value for name, value in comparable(policy).items() if name in {"default_state", "states"}}
 
 
 def _plain(value: Any) -> Any:

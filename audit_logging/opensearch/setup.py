@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from audit_logging.errors import NotFoundError, OpenSearchError
-from audit_logging.opensearch.ism import attachment_step, policy_step
+from audit_logging.opensearch.ism import attachment_step, kept_days, policy_step, read_policy
 from audit_logging.opensearch.steps import Request, SetupReport, Step, step_for
-from audit_logging.opensearch.templates import blueprint
+from audit_logging.opensearch.templates import blueprint, policy_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,7 +41,7 @@ def plan_setup(client: Client, settings: Settings, able: Capabilities, *, append
 
     Args:
         client: The server.
-        settings: ``stream`` and ``retention_days`` are used.
+        settings: ``stream`` and ``retention_days`` are used. A retention that nobody set leaves the one in force.
         able: What the server can do.
         append_only: Whether backing indices shall refuse every change. It cannot be undone for an existing index.
 
@@ -50,12 +50,12 @@ def plan_setup(client: Client, settings: Settings, able: Capabilities, *, append
             this library or does not belong to it.
     """
     _insist_on_a_fit_server(able)
-    plan = blueprint(
-        settings.stream, retention_days=settings.retention_days, append_only=append_only and able.append_only
-    )
+    policy = read_policy(client, policy_name(settings.stream)) if able.ism else None
+    days = _retention_days(settings, policy)
+    plan = blueprint(settings.stream, retention_days=days, append_only=append_only and able.append_only)
     stream = read_stream(client, plan.stream)
     notes = list(_notes(able, append_only=append_only))
-    steps = [_policy(client, plan, able), *_templates(client, plan, notes), _data_stream(plan, stream)]
+    steps = [_policy(plan, policy, able), *_templates(client, plan, notes), _data_stream(plan, stream)]
     if stream is not None:
         steps.append(_write_index(stream, plan, notes))
         if able.ism:
@@ -84,6 +84,7 @@ class Stream:
         backing_indices: Its backing indices, oldest first; the last is written to.
         mapping_version: Version of the mapping of the write index; 0 when it is not ours.
         append_only: Whether the write index refuses every change.
+        health: ``"green"``, ``"yellow"`` or ``"red"``.
     """
 
     name: str
@@ -91,6 +92,7 @@ class Stream:
     backing_indices: tuple[str, ...]
     mapping_version: int
     append_only: bool
+    health: str
 
     @property
     def write_index(self) -> str:
@@ -121,6 +123,7 @@ def read_stream(client: Client, name: str) -> Stream | None:
         backing_indices=indices,
         mapping_version=int(about["mappings"].get("_meta", {}).get("version", 0)),
         append_only=about["settings"]["index"].get("append_only", {}).get("enabled") == "true",
+        health=str(found[0].get("status", "")).lower(),
     )
 
 
@@ -145,9 +148,15 @@ def _notes(able: Capabilities, *, append_only: bool) -> Iterator[str]:
         yield f"{NOT_APPEND_ONLY} {able.release} does not know how; 2.19 and newer do."
 
 
-def _policy(client: Client, plan: Blueprint, able: Capabilities) -> Step:
+def _retention_days(settings: Settings, policy: dict[str, Any] | None) -> int:
+    """Return the period that was asked for; where none was, a set-up must not shorten the one in force."""
+    asked = "retention_days" in settings.model_fields_set
+    return settings.retention_days if asked else kept_days(policy) or settings.retention_days
+
+
+def _policy(plan: Blueprint, found: dict[str, Any] | None, able: Capabilities) -> Step:
     if able.ism:
-        return policy_step(client, plan)
+        return policy_step(plan, found)
     return Step("ISM policy", plan.policy_name, "left out", "the server has no Index State Management")
 
 

@@ -49,7 +49,17 @@ class Blueprint:
     @property
     def policy_name(self) -> str:
         """Name of the ISM policy."""
-        return f"{self.stream}-retention"
+        return policy_name(self.stream)
+
+
+def policy_name(stream: str) -> str:
+    """Return the name of the ISM policy of *stream*.
+
+    Example:
+        >>> policy_name("audit-shop")
+        'audit-shop-retention'
+    """
+    return f"{stream}-retention"
 
 
 def blueprint(stream: str = DEFAULT_STREAM, *, retention_days: int = 90, append_only: bool = True) -> Blueprint:

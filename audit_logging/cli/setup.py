@@ -1,0 +1,83 @@
+"""`audit-logging setup`: prepare OpenSearch for the trail."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from audit_logging.cli.options import connection_options, json_option
+
+if TYPE_CHECKING:
+    from audit_logging.opensearch.steps import SetupReport
+    from audit_logging.settings import Settings
+
+
+@click.command()
+@connection_options
+@click.option("--dry-run", is_flag=True, help="Show what would be done, and change nothing.")
+@click.option(
+    "--retention-days",
+    type=click.IntRange(min=1),
+    help="Days every event is kept at least (default: AUDIT_RETENTION_DAYS, else 90).",
+)
+@click.option("--no-append-only", is_flag=True, help="Leave the stream open to changes and deletions, for trials.")
+@json_option
+def setup(
+    *, settings: Settings, dry_run: bool, retention_days: int | None, no_append_only: bool, as_json: bool
+) -> None:
+    """Prepare OpenSearch for the trail: retention policy, templates, data stream.
+
+    Run it as often as you like: it does only what is missing or older, and says so. An append-only backing index can
+    never be opened to changes again.
+
+    \b
+    Example:
+      audit-logging setup --url https://search.example:9200 --retention-days 365 --dry-run
+    """
+    from audit_logging.opensearch.admin import AuditAdmin
+
+    if retention_days is not None:
+        settings = settings.model_copy(update={"retention_days": retention_days})
+    with AuditAdmin(settings=settings) as admin:
+        report = admin.setup(dry_run=dry_run, append_only=not no_append_only)
+    if as_json:
+        _print_json(report)
+    else:
+        _print_table(report)
+
+
+def _print_json(report: SetupReport) -> None:
+    from audit_logging.cli.output import print_json
+
+    print_json(
+        {
+            "stream": report.stream,
+            "dry_run": report.dry_run,
+            "changed": report.changed,
+            "steps": [asdict(step) for step in report.steps],
+            "notes": report.notes,
+        }
+    )
+
+
+def _print_table(report: SetupReport) -> None:
+    from audit_logging.cli.output import table
+
+    would = "would be " if report.dry_run else ""
+    rows = []
+    for step in report.steps:
+        outcome = step.outcome if step.outcome in {"unchanged", "left out"} else would + step.outcome
+        rows.append((step.what, step.name, f"{outcome}: {step.detail}" if step.detail else outcome))
+    table(("what", "name", "outcome"), rows)
+    click.echo()
+    click.echo(_summary(report))
+    for note in report.notes:
+        click.echo(f"Note: {note}")
+
+
+def _summary(report: SetupReport) -> str:
+    if report.dry_run:
+        return "Nothing was changed." if report.changed else "Nothing would be changed."
+    return f"The stream {report.stream!r} is ready." + ("" if report.changed else " Nothing had to be changed.")
