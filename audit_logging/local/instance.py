@@ -1,0 +1,137 @@
+"""One server's own directory: configuration, data, logs and temporary files, private to the server's account."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from audit_logging.errors import LocalServerError
+from audit_logging.local.state import log_file
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from audit_logging.local.account import Account
+
+HOST = "127.0.0.1"
+
+LOG4J = """\
+status = error
+appender.console.type = Console
+appender.console.name = console
+appender.console.layout.type = PatternLayout
+appender.console.layout.pattern = [%d{ISO8601}][%-5p][%-25c{1.}] %m%n
+rootLogger.level = info
+rootLogger.appenderRef.console.ref = console
+"""
+"""Everything to standard output, which the supervisor sends into one file."""
+
+
+@dataclass(frozen=True)
+class Instance:
+    """The directory of one server."""
+
+    directory: Path
+
+    @classmethod
+    def create(cls, shared: Path, account: Account) -> Instance:
+        """Make a new one below *shared* that only *account* can read."""
+        parent = shared / "instances"
+        parent.mkdir(mode=0o755, exist_ok=True)
+        parent.chmod(0o755)
+        instance = cls(Path(tempfile.mkdtemp(dir=parent, prefix="server-")))
+        parts = [instance.config, instance.data, instance.logs, instance.temporary]
+        for part in parts:
+            part.mkdir(mode=0o700)
+        instance.log.touch(mode=0o600)
+        account.own(instance.directory, *parts, instance.log)
+        return instance
+
+    @property
+    def config(self) -> Path:
+        """OpenSearch's configuration directory."""
+        return self.directory / "config"
+
+    @property
+    def data(self) -> Path:
+        """OpenSearch's data directory."""
+        return self.directory / "data"
+
+    @property
+    def logs(self) -> Path:
+        """The directory of the log, and of Java's report if it should crash."""
+        return self.directory / "logs"
+
+    @property
+    def temporary(self) -> Path:
+        """The server's temporary directory."""
+        return self.directory / "tmp"
+
+    @property
+    def log(self) -> Path:
+        """What the server wrote to its outputs, all starts together."""
+        return log_file(self.directory)
+
+    def configure(self, account: Account, *, http_port: int, transport_port: int, given: Mapping[str, Any]) -> None:
+        """Write ``opensearch.yml`` and the logging configuration; *given* wins, ``None`` removes a default."""
+        settings: dict[str, Any] = {
+            "cluster.name": "audit-logging-local",
+            "node.name": "local",
+            "network.host": HOST,
+            "http.port": http_port,
+            "transport.port": transport_port,
+            "path.data": str(self.data),
+            "path.logs": str(self.logs),
+            "discovery.type": "single-node",
+            # A laptop's disk is often nearly full, which would make every index read-only.
+            "cluster.routing.allocation.disk.threshold_enabled": False,
+            **given,
+        }
+        # JSON values are YAML values.
+        lines = [f"{name}: {json.dumps(value)}\n" for name, value in settings.items() if value is not None]
+        for name, text in (("opensearch.yml", "".join(lines)), ("log4j2.properties", LOG4J)):
+            path = self.config / name
+            path.write_text(text)
+            path.chmod(0o600)
+            account.own(path)
+
+    def read_log(self, *, since: int = 0) -> str:
+        """Return the log from byte *since* on."""
+        try:
+            return self.log.read_bytes()[since:].decode(errors="replace")
+        except OSError:
+            return ""
+
+    def remove(self) -> None:
+        """Remove the directory and all that is in it."""
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def free_port() -> int:
+    """Return a TCP port that is free on the loopback address right now."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def check_port(port: int) -> None:
+    """Raise unless *port* is free.
+
+    Raises:
+        LocalServerError: Something listens there, or it is not a port that we may use.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as Java does: a port in TIME_WAIT is free
+        try:
+            probe.bind((HOST, port))
+        except (OSError, OverflowError) as error:
+            raise LocalServerError(
+                f"Port {port} on {HOST} cannot be used ({getattr(error, 'strerror', None) or error}): name another,"
+                " or none to get a free one."
+            ) from error
