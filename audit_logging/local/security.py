@@ -34,6 +34,7 @@ SETTINGS: dict[str, Any] = {
     "plugins.security.allow_default_init_securityindex": True,
     "plugins.security.nodes_dn": [f"CN={_NODE_NAME}"],
     "plugins.security.restapi.roles_enabled": ["all_access"],
+    "plugins.security.audit.type": "noop",  # its own audit log; it has nowhere to go here
 }
 """For ``opensearch.yml``: TLS on both ports; the administrator may make users and roles over the REST API."""
 
