@@ -1,0 +1,265 @@
+"""Writer, reader and directory of a spool: order, crash, acknowledgement, locks, permissions, space."""
+
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from audit_logging.errors import SettingsError, SpoolWriteError
+from audit_logging.spool.directory import SpoolDirectory
+from audit_logging.spool.reader import SpoolReader
+from audit_logging.spool.writer import SpoolWriter
+
+WRITER = "0123456789abcdef0123"
+
+
+@pytest.fixture
+def home(tmp_path):
+    with_lock = SpoolDirectory(tmp_path / "spool").create(WRITER)
+    yield with_lock
+    with_lock.release()
+
+
+def sequences(records):
+    return [record.sequence for record in records]
+
+
+class TestReading:
+    def test_records_come_in_order_across_segments(self, home):
+        """Small segments, many of them, read in pieces of any size."""
+        writer = SpoolWriter(home.path, WRITER, segment_max_bytes=4096)
+        payloads = [b"%d" % number * 100 for number in range(200)]
+        for payload in payloads:
+            writer.append(payload)
+        reader = SpoolReader(home.path)
+        assert len(reader.segments()) > 5
+        read = []
+        while records := reader.read(max_bytes=1000):
+            read += records
+        assert [record.payload for record in read] == payloads
+        assert sequences(read) == list(range(1, 201))
+        writer.close()
+
+    def test_a_reader_follows_a_living_writer(self, home):
+        """What is appended later is read later; a record larger than a batch comes alone."""
+        writer = SpoolWriter(home.path, WRITER, 1 << 20)
+        reader = SpoolReader(home.path)
+        assert reader.read(100) == []
+        writer.append(b"a")
+        assert sequences(reader.read(100)) == [1]
+        assert reader.read(100) == []
+        writer.append(b"x" * 3_000_000)
+        writer.append(b"b")
+        assert sequences(reader.read(100)) == [2]
+        assert sequences(reader.read(100)) == [3]
+        writer.close()
+
+    def test_acknowledged_records_are_not_read_again_and_their_segments_go(self, home):
+        """After a restart the reader goes on behind the cursor."""
+        writer = SpoolWriter(home.path, WRITER, segment_max_bytes=4096)
+        for number in range(100):
+            writer.append(b"%d" % number * 100)
+        before = len(SpoolReader(home.path).segments())
+        freed = SpoolReader(home.path).acknowledge(60)
+        assert freed > 0
+        again = SpoolReader(home.path)
+        assert len(again.segments()) < before
+        assert sequences(again.read(1 << 20))[0] == 61
+        assert again.count_waiting() == 40
+        writer.close()
+
+    def test_a_damaged_cursor_costs_repetition_and_never_an_event(self, home):
+        """Whatever is sent again is recognised by its id."""
+        writer = SpoolWriter(home.path, WRITER, 1 << 20)
+        writer.append(b"a")
+        SpoolReader(home.path).acknowledge(1)
+        (home.path / "cursor").write_bytes(b"")
+        assert sequences(SpoolReader(home.path).read(10)) == [1]
+        writer.close()
+
+    @settings(max_examples=30)
+    @given(st.integers(0, 400))
+    def test_a_spool_cut_at_any_byte_gives_its_whole_records(self, tmp_path_factory, cut):
+        """A torn tail, the header's included, is no error."""
+        home = SpoolDirectory(tmp_path_factory.mktemp("cut")).create(WRITER)
+        writer = SpoolWriter(home.path, WRITER, 1 << 20)
+        for number in range(10):
+            writer.append(b"%d" % number * 20)
+        writer.close()
+        segment = SpoolReader(home.path).segments()[0]
+        os.truncate(segment, min(cut, segment.stat().st_size))
+        found = SpoolReader(home.path).read(1 << 20)
+        assert sequences(found) == list(range(1, len(found) + 1))
+        assert len(found) == min(max((cut - 42) // 28, 0), 10)
+        home.release()
+
+
+class TestDisk:
+    def test_a_full_disk_raises_and_heals_without_a_trace(self, home, monkeypatch):
+        """A record that was written in part is taken back; the next one that fits is whole."""
+        writer = SpoolWriter(home.path, WRITER, 1 << 20)
+        writer.append(b"first")
+        limit = SpoolReader(home.path).segments()[0].stat().st_size + 20
+        with file_size_limit(limit), pytest.raises(SpoolWriteError, match="make room"):
+            writer.append(b"x" * 100)
+        writer.append(b"second")
+        assert [record.payload for record in SpoolReader(home.path).read(100)] == [b"first", b"second"]
+        writer.close()
+
+    def test_a_full_disk_at_a_new_segment_leaves_no_half_header(self, home):
+        """The segment that could not begin is not there; appending goes on when there is room."""
+        writer = SpoolWriter(home.path, WRITER, 4096)
+        with file_size_limit(10), pytest.raises(SpoolWriteError):
+            writer.append(b"lost")
+        assert SpoolReader(home.path).segments() == []
+        writer.append(b"kept")
+        assert sequences(SpoolReader(home.path).read(100)) == [1]
+        writer.close()
+
+    def test_everything_is_private(self, home):
+        """Directory 0700, files 0600, whatever the umask."""
+        before = os.umask(0)
+        try:
+            writer = SpoolWriter(home.path, WRITER, 4096)
+            writer.append(b"a")
+            SpoolReader(home.path).acknowledge(1)
+            other = SpoolDirectory(home.path.parent / "deeper" / "spool").create("f" * 20)
+        finally:
+            os.umask(before)
+        assert home.path.stat().st_mode & 0o777 == 0o700
+        assert other.path.parent.stat().st_mode & 0o777 == 0o700
+        assert {path.stat().st_mode & 0o777 for path in home.path.iterdir()} == {0o600}
+        writer.close()
+        other.release()
+
+    def test_threads_share_one_sync(self, home):
+        """Whoever finds its record on the disk already does not sync again."""
+        writer = SpoolWriter(home.path, WRITER, 1 << 20)
+        for _ in range(100):
+            writer.append(b"a")
+        threads = [threading.Thread(target=writer.sync, args=(sequence,)) for sequence in range(1, 101)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert writer._synced == 100
+        writer.close()
+
+
+class file_size_limit:  # noqa: N801 - reads as the statement it is
+    """Make the kernel refuse to let a file of this process grow past *size* bytes, as a full disk would."""
+
+    def __init__(self, size):
+        self.size = size
+
+    def __enter__(self):
+        import resource
+        import signal
+
+        self.signal = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        self.before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (self.size, self.before[1]))
+
+    def __exit__(self, *_):
+        import resource
+        import signal
+
+        resource.setrlimit(resource.RLIMIT_FSIZE, self.before)
+        signal.signal(signal.SIGXFSZ, self.signal)
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from audit_logging.spool.directory import SpoolDirectory
+held = SpoolDirectory(Path(sys.argv[1])).create(sys.argv[2])
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+class TestDirectory:
+    def test_a_living_writer_is_not_adopted_and_a_dead_one_is(self, tmp_path):
+        """The lock goes with the process, however it ends."""
+        spool = SpoolDirectory(tmp_path)
+        with subprocess.Popen(
+            [sys.executable, "-c", HOLD, tmp_path, WRITER], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as other:
+            assert other.stdout.readline() == b"held\n"
+            assert list(spool.adopt()) == []
+            other.kill()
+        adopted = list(spool.adopt())
+        assert [directory.writer for directory in adopted] == [WRITER]
+        assert list(spool.adopt()) == [], "adopted once, it is this process's"
+        adopted[0].remove()
+        assert spool.writers() == []
+
+    def test_a_spool_that_cannot_be_made_says_what_to_do(self, tmp_path):
+        """One sentence that names the setting."""
+        (tmp_path / "file").write_text("")
+        with pytest.raises(SettingsError, match="spool_dir"):
+            SpoolDirectory(tmp_path / "file").create(WRITER)
+        with pytest.raises(SpoolWriteError, match="spool_dir"):
+            SpoolDirectory(tmp_path / ("long" * 100)).create(WRITER)
+
+
+class SpoolMachine(RuleBasedStateMachine):
+    """Append, read, acknowledge, crash and restart in any order, against a list."""
+
+    def __init__(self):
+        super().__init__()
+        import tempfile
+        from pathlib import Path
+
+        self.folder = tempfile.TemporaryDirectory()
+        self.home = SpoolDirectory(Path(self.folder.name)).create(WRITER)
+        self.writer = SpoolWriter(self.home.path, WRITER, 4096)
+        self.reader = SpoolReader(self.home.path)
+        self.model = []
+        self.read = self.acknowledged = 0
+
+    @rule(payload=st.binary(max_size=3000), times=st.integers(1, 5))
+    def append(self, payload, times):
+        for _ in range(times):
+            self.writer.append(payload)
+            self.model.append(payload)
+
+    @rule(max_bytes=st.integers(1, 10_000))
+    def read_some(self, max_bytes):
+        records = self.reader.read(max_bytes)
+        expected = self.model[self.read : self.read + len(records)]
+        assert [record.payload for record in records] == expected
+        assert sequences(records) == list(range(self.read + 1, self.read + len(records) + 1))
+        assert bool(records) == (self.read < len(self.model))
+        self.read += len(records)
+
+    @rule(data=st.data())
+    def acknowledge(self, data):
+        if self.read > self.acknowledged:
+            self.acknowledged = data.draw(st.integers(self.acknowledged + 1, self.read))
+            self.reader.acknowledge(self.acknowledged)
+
+    @rule()
+    def crash_of_the_shipper(self):
+        self.reader = SpoolReader(self.home.path)
+        self.read = self.acknowledged
+
+    @invariant()
+    def what_is_not_acknowledged_is_there(self):
+        waiting = SpoolReader(self.home.path)
+        assert waiting.acknowledged == self.acknowledged
+        assert waiting.count_waiting() == len(self.model) - self.acknowledged
+
+    def teardown(self):
+        self.writer.close()
+        self.home.release()
+        self.folder.cleanup()
+
+
+TestSpoolMachine = SpoolMachine.TestCase
+TestSpoolMachine.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
