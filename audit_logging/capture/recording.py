@@ -14,6 +14,8 @@ from audit_logging.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from audit_logging.events.document import Origin
+
 
 class RecordedEvents(list[dict[str, Any]]):
     """The wire documents of the events emitted so far, without their seal."""
@@ -43,9 +45,16 @@ class _RecordingTrail(Trail):
         super().__init__(settings)
         self._events = events
 
-    def emit(self, event_type: str, facts: Mapping[str, Any], durability: str | None = None) -> str:
+    def emit(
+        self,
+        event_type: str,
+        facts: Mapping[str, Any],
+        durability: str | None = None,
+        *,
+        origin: Origin | None = None,
+    ) -> str:
         self._durability(durability)
-        document = self._document(event_type, facts)
+        document = self._document(event_type, facts, origin)
         self._events.append(orjson.loads(document.canonical))
         return document.event_id
 

@@ -22,7 +22,7 @@ from audit_logging.settings import Durability, Settings
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from audit_logging.events.document import Document
+    from audit_logging.events.document import Document, Origin
     from audit_logging.shipping.shipper import Shipper
 
     Processor = Callable[[Any, str, Any], Any]
@@ -59,20 +59,29 @@ class Trail:
         self._writer.abandon()
         self._start_afresh()
 
-    def emit(self, event_type: str, facts: Mapping[str, Any], durability: str | None = None) -> str:
+    def emit(
+        self,
+        event_type: str,
+        facts: Mapping[str, Any],
+        durability: str | None = None,
+        *,
+        origin: Origin | None = None,
+    ) -> str:
         """Take one event and return its id, once the durability asked for is reached.
 
         Args:
             event_type: Dotted name.
             facts: Keywords of the typed call, of any Python type.
             durability: ``process``, ``disk`` or ``indexed``; None: the setting's.
+            origin: For an event that another system recorded first: what it determined (see
+                :meth:`~audit_logging.events.document.DocumentBuilder.build`).
 
         Raises:
             DurabilityError: The promise could not be kept (see its subclasses).
             InvalidEventError: A value did not validate and ``on_invalid`` is ``raise``.
         """
         durability = self._durability(durability)
-        document = self._document(event_type, facts)
+        document = self._document(event_type, facts, origin)
         indexed = durability == "indexed"
         if indexed and not self.settings.opensearch_url:
             raise SettingsError("durability 'indexed' needs an opensearch_url to be acknowledged by.")
@@ -103,7 +112,7 @@ class Trail:
             raise SettingsError(f"There is no durability {durability!r}: choose process, disk or indexed.")
         return durability
 
-    def _document(self, event_type: str, facts: Mapping[str, Any]) -> Document:
+    def _document(self, event_type: str, facts: Mapping[str, Any], origin: Origin | None = None) -> Document:
         enriched: Any = dict(facts)
         for processor in self._processors:
             try:
@@ -112,7 +121,7 @@ class Trail:
                 name = getattr(processor, "__name__", type(processor).__name__)
                 _log.error("The audit processor %s failed; the event goes on without it", name, exc_info=True)
                 enriched["processor_error"] = f"{name}: {type(error).__name__}"
-        return self._builder.build(event_type, enriched)
+        return self._builder.build(event_type, enriched, origin)
 
     def _begin(self, writer: Writer) -> None:
         """Start shipping with the first event, so that a process that emits nothing costs nothing."""

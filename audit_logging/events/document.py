@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import orjson
 from pydantic import ValidationError
@@ -63,18 +63,23 @@ PATHS: Mapping[str, tuple[str, ...]] = {
 }
 """Where each common keyword stands in the document (Elastic Common Schema, but for ``session``, ``audit``)."""
 
-_API_CALL_PATHS: Mapping[str, tuple[str, ...]] = {
+API_CALL_PATHS: Mapping[str, tuple[str, ...]] = {
     "endpoint": ("url", "path"),
     "method": ("http", "request", "method"),
     "status_code": ("http", "response", "status_code"),
     "response_time_ms": ("event", "duration"),
 }
+"""Where the own keywords of ``api.call`` stand."""
+
 _NANOSECONDS_PER_MILLISECOND = 1_000_000
 _USERS = ("user_id", "user_name", "effective_user_id", "target_user_id", "target_user_name")
 _ADDRESSES = ("source_ip", "client_ip")
 _SPLICE_OFFSET = len('{"@timestamp":"2026-01-01T00:00:00.000000Z","audit":{')
 
 _log = logging.getLogger("audit_logging")
+
+Origin: TypeAlias = "Mapping[tuple[str, ...], Any]"
+"""Paths in the document and what stands there instead of what this process would put; None: nothing."""
 
 
 class Document(NamedTuple):
@@ -116,12 +121,13 @@ class DocumentBuilder:
         self._host = {"name": text(socket.gethostname(), 1024)}
         self._warned: set[tuple[str, tuple[str, ...]]] = set()
 
-    def build(self, event_type: str, facts: Mapping[str, Any]) -> Document:
+    def build(self, event_type: str, facts: Mapping[str, Any], origin: Origin | None = None) -> Document:
         """Return the document of an event of *event_type* with these keywords.
 
         Args:
             event_type: Dotted name; a malformed or unknown one is recorded as it is.
             facts: The keywords of the call and its context, of any Python type.
+            origin: For an event that another system recorded first: what it determined, over what this process would.
 
         Raises:
             InvalidEventError: A value did not validate and the settings ask to ``raise``.
@@ -132,10 +138,15 @@ class DocumentBuilder:
         valid, extra, invalid = _validate(known, given)
         if invalid:
             self._report(name, invalid)
-        return self._assemble(known, valid, extra, invalid)
+        return self._assemble(known, valid, extra, invalid, origin)
 
     def _assemble(
-        self, event_type: EventType, valid: dict[str, Any], extra: dict[str, Any], invalid: tuple[str, ...]
+        self,
+        event_type: EventType,
+        valid: dict[str, Any],
+        extra: dict[str, Any],
+        invalid: tuple[str, ...],
+        origin: Origin | None,
     ) -> Document:
         outcome, severity = event_type.judge(valid)
         severity = self._overrides.get(event_type.name, severity)
@@ -165,12 +176,14 @@ class DocumentBuilder:
         if invalid:
             audit["invalid"] = invalid
         _add_derived(document, event_type, valid)
+        if origin:
+            self._take_over(origin, document)
         canonical = fit(document)
         return Document(event["id"], canonical, _splice(audit), document)
 
     def _place(self, event_type: EventType, valid: dict[str, Any], document: dict[str, Any]) -> dict[str, Any]:
         """Put every validated keyword where it stands; return those that are metadata."""
-        own_paths = _API_CALL_PATHS if event_type.name == "api.call" else {}
+        own_paths = API_CALL_PATHS if event_type.name == "api.call" else {}
         metadata: dict[str, Any] = {}
         for name, value in valid.items():
             path = own_paths.get(name) or PATHS.get(name)
@@ -185,6 +198,16 @@ class DocumentBuilder:
         if "response_time_ms" in valid and own_paths:
             document["event"]["duration"] = round(valid["response_time_ms"] * _NANOSECONDS_PER_MILLISECOND)
         return metadata
+
+    def _take_over(self, origin: Origin, document: dict[str, Any]) -> None:
+        for path, value in origin.items():
+            node = document
+            for step in path[:-1]:
+                node = node.setdefault(step, {})
+            if value is None:
+                node.pop(path[-1], None)
+            else:
+                node[path[-1]] = self._plain.of(value)
 
     def _report(self, event_type: str, invalid: tuple[str, ...]) -> None:
         if self._strict:
