@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import time
 import weakref
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -44,6 +43,8 @@ class Trail:
         self._processors: tuple[Processor, ...] = (merge_context, *processors)
         self._builder = DocumentBuilder(settings, CATALOGUE, PlainValues(SecretKeys(settings.redact_keys)))
         self._console = settings.console if settings.console is not None else _is_at_a_developers_terminal(settings)
+        if settings.opensearch_url:
+            _check_connection_settings(settings)
         self._start_afresh()
         # A fork hook can never be removed, so it must not keep the trail alive.
         forked = weakref.WeakMethod(self._after_fork)
@@ -168,13 +169,21 @@ class Trail:
 
     def shutdown(self, timeout: float) -> int:
         """Ship what can be shipped within *timeout* seconds, stop, and return how many events remain in the spool."""
-        deadline = time.monotonic() + timeout
         if self._shipper is not None:
-            self.flush(timeout)
-            self._shipper.stop(max(deadline - time.monotonic(), 0.1))
+            self._shipper.finish(timeout)
         remaining = self._writer.close()
         self._start_afresh()
         return remaining
+
+
+def _check_connection_settings(settings: Settings) -> None:
+    """Fail at start, and not in the background, where TLS files are missing; nothing is connected yet.
+
+    It also imports the client here: a fork during the shipper's first import would leave the child with half a module.
+    """
+    from audit_logging.opensearch.client import Client
+
+    Client(settings).close()
 
 
 def _is_at_a_developers_terminal(settings: Settings) -> bool:

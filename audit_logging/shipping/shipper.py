@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 ADOPTION_SECONDS = 5.0
 """How often to look for the spools of processes that died."""
 
+_LAST_SECONDS = 1.0
+"""How long a thread that was told to stop may take to notice; it is never inside a request for good."""
+
 _log = logging.getLogger("audit_logging")
 
 
@@ -49,6 +52,7 @@ class Shipper:
         self._directory = directory
         self._own = own
         self._on_acknowledged = on_acknowledged
+        self._finishing = threading.Event()
         self._stopping = threading.Event()
         self._work = threading.Event()
         self._hurry = threading.Event()
@@ -69,35 +73,41 @@ class Shipper:
         self._hurry.set()
         self._work.set()
 
-    def stop(self, timeout: float) -> bool:
-        """Stop the thread, within *timeout* seconds; true when it ended."""
-        self._stopping.set()
-        self._hurry.set()
-        self._work.set()
-        if self._thread is not None and self._thread is not threading.current_thread():
+    def finish(self, timeout: float) -> None:
+        """Ship what there is, the spools of the dead included, and end within about *timeout* seconds."""
+        self._finishing.set()
+        self.hurry()
+        if self._thread is not None:
             self._thread.join(timeout)
-            return not self._thread.is_alive()
-        return True
+            self._stopping.set()
+            self._thread.join(_LAST_SECONDS)
 
     def _run(self) -> None:
-        client = Client(self._settings)
-        dead_letters = DeadLetters(self._directory.dead_letters)
-        delivery = Delivery(client, self._settings.stream, dead_letters, self._stopping.wait)
-        next_adoption = time.monotonic()
         try:
-            while not self._stopping.is_set():
-                if self._own is not None:
-                    self._drain(self._own, delivery)
-                if time.monotonic() >= next_adoption:
-                    self.ship_dead(delivery)
-                    next_adoption = time.monotonic() + ADOPTION_SECONDS
-                self._pause_until_work()
+            client = Client(self._settings)
+            try:
+                self._ship_until_finished(client)
+            finally:
+                client.close()
         except StoppedError:
             pass
         except Exception:  # noqa: BLE001 - the thread ends either way; this says so
             _log.exception("The audit shipper ended by a mistake of its own; events stay in %s", self._directory.path)
-        finally:
-            client.close()
+
+    def _ship_until_finished(self, client: Client) -> None:
+        dead_letters = DeadLetters(self._directory.dead_letters)
+        delivery = Delivery(client, self._settings.stream, dead_letters, self._stopping.wait)
+        next_adoption = time.monotonic()
+        while not self._stopping.is_set():
+            finishing = self._finishing.is_set()
+            if self._own is not None:
+                self._drain(self._own, delivery)
+            if finishing or time.monotonic() >= next_adoption:
+                self._ship_dead_writers(delivery)
+                next_adoption = time.monotonic() + ADOPTION_SECONDS
+            if finishing:
+                return
+            self._pause_until_work()
 
     def _pause_until_work(self) -> None:
         if self._work.wait(ADOPTION_SECONDS):
@@ -114,7 +124,7 @@ class Shipper:
             if reader is self._own:
                 self._on_acknowledged(freed, set_aside)
 
-    def ship_dead(self, delivery: Delivery) -> None:
+    def _ship_dead_writers(self, delivery: Delivery) -> None:
         """Adopt the spools of dead writers, ship them and remove them."""
         for directory in self._directory.adopt():
             try:  # one that cannot be read must not keep the others
