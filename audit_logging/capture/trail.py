@@ -60,6 +60,11 @@ class Trail:
         self._writer.abandon()
         self._start_afresh()
 
+    @property
+    def writer_id(self) -> str:
+        """The id of this process as a writer; it changes with a fork and with :meth:`shutdown`."""
+        return self._writer.id
+
     def emit(
         self,
         event_type: str,

@@ -36,6 +36,11 @@ class Writer:
         self.reader: SpoolReader | None = None
 
     @property
+    def id(self) -> str:
+        """The writer's id, which names its directory in the spool."""
+        return self._chain.writer
+
+    @property
     def sequence(self) -> int:
         """The number of the last event."""
         return self._chain.sequence

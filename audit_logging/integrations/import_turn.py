@@ -1,0 +1,97 @@
+"""Whose turn it is to import: one process at a time, and not before the one that died is told to its end.
+
+spool directory/
+    import.lock              locked by the import that runs; holds the id of its writer
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from typing_extensions import Self
+
+from audit_logging.errors import OpenSearchError, SettingsError
+from audit_logging.shipping.shipper import Shipper
+from audit_logging.spool.directory import SpoolDirectory
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
+
+    from audit_logging.settings import Settings
+
+LOCK: Final = "import.lock"
+_POLL_SECONDS: Final = 0.1
+
+
+class ImportTurn:
+    """Holds a spool directory's turn to import, from entry to exit of a ``with`` block, or to the process's death.
+
+    Args:
+        spool: The spool directory; made where there is none.
+    """
+
+    def __init__(self, spool: Path) -> None:
+        self._spool = SpoolDirectory(spool)
+        self._lock = -1
+
+    def __enter__(self) -> Self:
+        spool = self._spool.path
+        try:
+            spool.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock = os.open(spool / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise SettingsError(
+                f"The spool directory {spool} cannot be used ({error.strerror}): give another in spool_dir"
+                " (AUDIT_SPOOL_DIR)."
+            ) from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(self._lock)
+            raise SettingsError(f"Another import works with the spool {spool}: wait until it has ended.") from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.close(self._lock)
+
+    def note_writer(self, writer: str) -> None:
+        """Leave word for the next import of which writer's events this one emits."""
+        os.pwrite(self._lock, writer.encode("ascii"), 0)
+
+    def ship_left_behind(self, settings: Settings, timeout: float) -> None:
+        """Ship what dead processes left in the spool: events of an import that was killed may be among it.
+
+        Raises:
+            OpenSearchError: It could not be shipped within *timeout* seconds, so nobody knows what is missing.
+        """
+        deadline = time.monotonic() + timeout
+        shipper = Shipper(settings, self._spool, None, _ignore)
+        shipper.start()
+        shipper.finish(timeout)
+        # Another process may be shipping the dead import's events at this moment, and hold the lock on them.
+        last = self._spool.path / (os.pread(self._lock, 64, 0).decode("ascii", "replace") or LOCK)
+        while last.is_dir() and time.monotonic() < deadline:
+            time.sleep(_POLL_SECONDS)
+        if last.is_dir() or self._has_dead():
+            raise OpenSearchError(
+                f"What earlier processes left in the spool {self._spool.path} did not reach OpenSearch within"
+                f" {timeout:g} seconds, and may be of this file. Nothing was imported: look at the warnings above, and"
+                " import again."
+            )
+
+    def _has_dead(self) -> bool:
+        found = False
+        for directory in self._spool.adopt():
+            directory.release()
+            found = True
+        return found
+
+
+def _ignore(*_: Any) -> None:
+    """Nobody waits for what a dead process left."""
