@@ -1,0 +1,113 @@
+"""Requests and answers, apart from the sending: queries are generators that yield requests and receive answers.
+
+So the same query runs blocking or under asyncio; only the few lines that drive it differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from audit_logging.errors import IncompleteResultError, NotFoundError, OpenSearchError, RefusedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from audit_logging.settings import Settings
+
+Result = TypeVar("Result")
+Answer = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request to OpenSearch: ``params`` are query parameters, ``body`` is a JSON object."""
+
+    method: str
+    path: str
+    body: Mapping[str, Any]
+    params: Mapping[str, str | int | bool]
+
+
+Steps = Generator[Request, Answer, Result]
+"""A query as it goes: yields what to ask, is sent the checked answers, returns its result."""
+
+
+def search_request(stream: str, body: Mapping[str, Any], **params: str | int | bool) -> Request:
+    """Return a search in *stream* that a failing shard makes fail as a whole."""
+    return Request("POST", f"/{stream}/_search", body, {"allow_partial_search_results": False, **params})
+
+
+def run(steps: Steps[Result], send: Callable[[Request], Answer]) -> Result:
+    """Drive a query to its result."""
+    try:
+        request = next(steps)
+        while True:
+            request = steps.send(send(request))
+    except StopIteration as stop:
+        result: Result = stop.value
+        return result
+
+
+def checked(answer: Answer) -> Answer:
+    """Return *answer* when it is whole.
+
+    Raises:
+        IncompleteResultError: Time ran out on the server, or a shard failed.
+    """
+    if answer.get("timed_out"):
+        raise IncompleteResultError(
+            "OpenSearch ran out of time, so the answer would be partial: narrow the time range."
+        )
+    shards = answer.get("_shards", {})
+    if shards.get("failed"):
+        reason = _first_reason(shards.get("failures"))
+        raise IncompleteResultError(
+            f"{shards['failed']} of {shards.get('total')} shards failed ({reason}), so the"
+            " answer would be partial: check the cluster's health and ask again."
+        )
+    return answer
+
+
+def explained(error: OpenSearchError, settings: Settings) -> Exception:
+    """Return the error that tells the reader of a stream what *error* means; *error* itself when that is clear."""
+    if not isinstance(error, RefusedError):
+        return error
+    where = ", ".join(settings.opensearch_url)
+    option = "" if settings.stream == type(settings).model_fields["stream"].default else f" --stream {settings.stream}"
+    if error.error_type == "index_not_found_exception":
+        sentence = f"There is no stream {settings.stream!r} at {where} yet: run `audit-logging setup{option}`."
+        return NotFoundError(
+            sentence, status=error.status, error_type=error.error_type, reason=error.reason, body=error.body
+        )
+    if error.error_type == "search_phase_execution_exception":
+        return _failed_search(error, f"{settings.stream!r} at {where}", option)
+    return error
+
+
+def _failed_search(error: RefusedError, what: str, option: str) -> Exception:
+    detail = error.body["error"] if isinstance(error.body, dict) else {}
+    reason = _first_reason(detail.get("failed_shards")) or error.reason
+    if "No mapping found for" in reason:
+        return RefusedError(
+            f"{what} holds no audit trail, or an older one: run `audit-logging setup{option}`.",
+            status=error.status,
+            error_type=error.error_type,
+            reason=reason,
+            body=error.body,
+        )
+    if error.status >= 500:  # noqa: PLR2004 - the question was sound
+        return IncompleteResultError(
+            f"Shards of {what} failed ({reason}), so the answer would be partial: check the cluster's health and ask"
+            " again."
+        )
+    return error
+
+
+def _first_reason(failures: Any) -> str:
+    for failure in failures or ():
+        reason = failure.get("reason")
+        if isinstance(reason, dict):
+            return str(reason.get("reason") or reason.get("type"))
+    return "no shard is available"

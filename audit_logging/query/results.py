@@ -1,0 +1,106 @@
+"""What queries answer."""
+
+from __future__ import annotations
+
+import datetime as dt  # noqa: TC003 - pydantic reads it
+from dataclasses import dataclass
+from pathlib import Path  # noqa: TC003 - pydantic reads it
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    from audit_logging.query.event import Event
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some of the events that were found, in order.
+
+    Attributes:
+        events: The events of this page.
+        cursor: What to pass to :meth:`AuditReader.search` for the next page; None when this is the last.
+        total: How many events were found in all when the first page was asked for.
+    """
+
+    events: list[Event]
+    cursor: str | None
+    total: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the page as plain JSON values."""
+        return {"events": [event.to_dict() for event in self.events], "cursor": self.cursor, "total": self.total}
+
+
+class _Result(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Bucket(_Result):
+    """How many events have one value.
+
+    Attributes:
+        key: The value, as text.
+        count: Events that have it.
+    """
+
+    key: str
+    count: int
+
+
+class Interval(_Result):
+    """How many events happened in one stretch of time.
+
+    Attributes:
+        start: Its begin, in UTC; it ends where the next begins.
+        count: Events within.
+    """
+
+    start: dt.datetime
+    count: int
+
+
+class Statistics(_Result):
+    """Counts of events by one field, and over time.
+
+    Attributes:
+        by: What was counted by.
+        total: Events counted.
+        buckets: The most frequent values, most frequent first. An event with two categories counts in both.
+        other: Events with values beyond those buckets.
+        missing: Events without a value.
+        error_bound: At most this many events are missing from each bucket's count; 0 when the counts are exact.
+        interval: Length of the histogram's steps as it was asked for, or None.
+        histogram: Events over time, oldest first, from the first event to the last without gaps.
+    """
+
+    by: str
+    total: int
+    buckets: tuple[Bucket, ...]
+    other: int
+    missing: int
+    error_bound: int = 0
+    interval: str | None = None
+    histogram: tuple[Interval, ...] = ()
+
+
+class ExportReport(_Result):
+    """What an export wrote.
+
+    Attributes:
+        path: The file, or None for standard output.
+        events: Lines written, one an event.
+        copies: Identical second copies that were left out.
+        bytes: Size of what was written, compressed where it is.
+        sha256: SHA-256 of what was written, in hexadecimal.
+        since: Begin of the time range that was asked for (inclusive), or None.
+        until: Its end (exclusive), or None.
+    """
+
+    path: Path | None
+    events: int
+    copies: int
+    bytes: int
+    sha256: str
+    since: dt.datetime | None = None
+    until: dt.datetime | None = None

@@ -1,0 +1,125 @@
+"""Points in time as people give them: absolute, or relative to now.
+
+=====================================  ==========================================================
+given                                  means
+=====================================  ==========================================================
+``2026-03-01T12:00:00Z``, ``…+02:00``  that instant, to the microsecond
+``2026-03-01T12:00`` (no zone)         that instant in UTC
+``2026-03-01``                         midnight UTC at which that day begins
+``-15m``, ``-24h``, ``-30d``, ``-2w``  that long ago (also ``-1d12h``; the minus may be left out)
+``now``, ``today``, ``yesterday``      now; midnight UTC at which today or yesterday began
+``datetime``, ``date``                 as above; a naive one is UTC
+``timedelta``                          that long ago, whatever its sign
+=====================================  ==========================================================
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from typing import Final
+
+from audit_logging.errors import FilterError
+
+TimeLike = str | dt.datetime | dt.date | dt.timedelta
+"""What a caller may give as a time."""
+
+EARLIEST: Final = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
+LATEST: Final = dt.datetime(2262, 4, 11, tzinfo=dt.timezone.utc)
+"""The range of the stored type, ``date_nanos``. OpenSearch refuses to compare with anything outside it."""
+
+_ABSOLUTE: Final = re.compile(
+    r"(\d{4}-\d{2}-\d{2})(?:[T ](\d{2}:\d{2})(:\d{2})?(?:[.,](\d{1,6})0{0,3})?(Z|[+-]\d{2}:?\d{2})?)?",
+    re.IGNORECASE | re.ASCII,
+)
+_PARTS: Final = re.compile(r"(\d{1,18})(us|ms|s|m|h|d|w)", re.ASCII)
+_AGO: Final = re.compile(rf"-?(?:{_PARTS.pattern})+", re.ASCII)
+_UNITS: Final = {
+    "us": dt.timedelta(microseconds=1),
+    "ms": dt.timedelta(milliseconds=1),
+    "s": dt.timedelta(seconds=1),
+    "m": dt.timedelta(minutes=1),
+    "h": dt.timedelta(hours=1),
+    "d": dt.timedelta(days=1),
+    "w": dt.timedelta(weeks=1),
+}
+_NAMED_DAYS: Final = {"today": 0, "yesterday": 1}
+
+
+def normalise_time(value: TimeLike) -> dt.datetime | str:
+    """Return an absolute time as an aware ``datetime`` in UTC, a relative one as text for :func:`resolve_time`.
+
+    Raises:
+        FilterError: *value* is no time.
+
+    Example:
+        >>> normalise_time("2026-03-01T12:00:00+02:00").isoformat(), normalise_time(dt.timedelta(minutes=1))
+        ('2026-03-01T10:00:00+00:00', '-60000000us')
+    """
+    if isinstance(value, dt.timedelta):
+        return f"-{abs(value) // _UNITS['us']}us"
+    if isinstance(value, dt.datetime):
+        return _in_utc(value)
+    if isinstance(value, dt.date):
+        return dt.datetime(value.year, value.month, value.day, tzinfo=dt.timezone.utc)
+    if not isinstance(value, str):
+        raise _not_a_time(value)
+    text = value.strip()
+    if (match := _ABSOLUTE.fullmatch(text)) is not None:
+        return _absolute(match)
+    text = text.lower()
+    if text == "now" or text in _NAMED_DAYS or _AGO.fullmatch(text):
+        return text
+    raise _not_a_time(value)
+
+
+def resolve_time(value: dt.datetime | str, *, now: dt.datetime) -> dt.datetime:
+    """Return the instant that a normalised time means at *now*, within :data:`EARLIEST` and :data:`LATEST`.
+
+    Example:
+        >>> resolve_time("-36h", now=dt.datetime(2026, 3, 2, tzinfo=dt.timezone.utc)).isoformat()
+        '2026-02-28T12:00:00+00:00'
+    """
+    if isinstance(value, dt.datetime):
+        instant = value
+    elif value == "now":
+        instant = now
+    elif value in _NAMED_DAYS:
+        midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+        instant = midnight - dt.timedelta(days=_NAMED_DAYS[value])
+    else:
+        instant = _ago(value, now)
+    return min(max(instant, EARLIEST), LATEST)
+
+
+def _ago(text: str, now: dt.datetime) -> dt.datetime:
+    try:
+        return now - sum((int(count) * _UNITS[unit] for count, unit in _PARTS.findall(text)), dt.timedelta())
+    except OverflowError:
+        return EARLIEST  # longer ago than any event
+
+
+def _absolute(match: re.Match[str]) -> dt.datetime:
+    day, minute, second, fraction, zone = match.groups()
+    # Python 3.10 reads neither "Z" nor a fraction of other than three or six digits.
+    offset = "+00:00" if zone is None or zone in "Zz" else f"{zone[:3]}:{zone[-2:]}"
+    text = f"{day}T{minute or '00:00'}{second or ':00'}.{(fraction or '0').ljust(6, '0')}{offset}"
+    try:
+        return _in_utc(dt.datetime.fromisoformat(text))
+    except ValueError as error:
+        raise _not_a_time(match.string) from error
+
+
+def _in_utc(value: dt.datetime) -> dt.datetime:
+    if value.tzinfo is None:
+        return value.replace(tzinfo=dt.timezone.utc)
+    try:
+        return value.astimezone(dt.timezone.utc)
+    except OverflowError:  # the first and last hours of the calendar, seen from another zone
+        return EARLIEST if value.year == 1 else LATEST
+
+
+def _not_a_time(value: object) -> FilterError:
+    return FilterError(
+        f"{str(value)[:60]!r} is not a time: give one like 2026-03-01T12:00:00Z, 2026-03-01, -24h, -30d, today or now."
+    )
