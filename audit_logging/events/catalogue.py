@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ConfigDict, create_model
@@ -69,21 +69,12 @@ class EventType:
     @cached_property
     def model(self) -> type[BaseModel]:
         """The model of all keywords of this type, own and common, built when first needed."""
-        return self._with_common({})
+        return _with_common(self.fields)
 
     @cached_property
     def lenient_model(self) -> type[BaseModel]:
         """The same with nothing required, for an event whose wrong keywords were set aside."""
-        fields = self.fields.model_fields
-        return self._with_common({name: (fields[name].rebuild_annotation() | None, None) for name in self.required})
-
-    def _with_common(self, changed: dict[str, Any]) -> type[BaseModel]:
-        own: Any = self.fields
-        bases = (own, models.CommonFields) if own is not models.NoFields else (models.CommonFields,)
-        model: type[BaseModel] = create_model(f"{own.__name__}WithCommon", __base__=bases, **changed)
-        model.model_config |= ConfigDict(extra="allow", frozen=False, defer_build=False)
-        model.model_rebuild(force=True)
-        return model
+        return _lenient_with_common(self.fields)
 
     def judge(self, facts: Mapping[str, Any]) -> tuple[Outcome, Severity]:
         """Return outcome and severity of an event of this type with these validated *facts*."""
@@ -91,6 +82,29 @@ class EventType:
         if outcome == "failure" and self.failure_severity is not None:
             return outcome, self.failure_severity
         return outcome, self.severity
+
+
+# By the fields and not by the type: all the types that nobody registered share one model, and building one takes a
+# millisecond.
+@cache
+def _with_common(own: Any) -> type[BaseModel]:
+    return _build(own, {})
+
+
+@cache
+def _lenient_with_common(own: Any) -> type[BaseModel]:
+    fields = own.model_fields.items()
+    return _build(
+        own, {name: (field.rebuild_annotation() | None, None) for name, field in fields if field.is_required()}
+    )
+
+
+def _build(own: Any, changed: dict[str, Any]) -> type[BaseModel]:
+    bases = (own, models.CommonFields) if own is not models.NoFields else (models.CommonFields,)
+    model: type[BaseModel] = create_model(f"{own.__name__}WithCommon", __base__=bases, **changed)
+    model.model_config |= ConfigDict(extra="allow", frozen=False, defer_build=False)
+    model.model_rebuild(force=True)
+    return model
 
 
 class ApiCall(EventType):
