@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 _BOOKKEEPING = frozenset(
     "level level_number logger logger_name _logger _name timestamp exc_info stack_info _record _from_structlog"
-    " positional_args filename func_name lineno module pathname process process_name thread thread_name stack exception".split()
+    " positional_args filename func_name lineno module pathname process process_name thread thread_name stack"
+    " exception".split()
 )
 """What structlog's own processors add about the log call; the event has its own time and severity."""
 

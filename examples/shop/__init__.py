@@ -1,0 +1,1 @@
+"""A web shop with an audit trail."""

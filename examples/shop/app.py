@@ -1,0 +1,187 @@
+"""A small web shop with an audit trail, to read from top to bottom.
+
+Run it with AUDIT_OPENSEARCH_URL set, or with `audit-logging server up` before:
+
+    uvicorn examples.shop.app:app
+
+Everything that auditing takes is marked with (1) to (6).
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging.config
+from contextlib import asynccontextmanager
+from decimal import Decimal
+from typing import TYPE_CHECKING, Annotated, Any
+
+import structlog
+from fastapi import Depends, FastAPI, Header, HTTPException
+from pydantic import BaseModel
+
+import audit_logging as audit
+from audit_logging.integrations.asgi import AuditMiddleware
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+# (1) The trail. Where OpenSearch is, comes from AUDIT_* variables.
+audit.configure(service="shop", service_version="1.0")
+
+# (2) The middleware: address, user agent and request id for every event, and `api.call` for every request.
+
+
+@asynccontextmanager
+async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    """Ship the last events before the server ends; a server that is killed leaves them to its next start."""
+    yield
+    audit.shutdown()
+
+
+app = FastAPI(title="Shop", lifespan=lifespan)
+app.add_middleware(AuditMiddleware, excluded_paths={"/health"})
+
+# (3) The first way in: typed calls.
+log = audit.get_logger()
+
+# (4) The second: a tap in the structlog chain that the shop has anyway. Marked events go to the trail as well.
+structlog.configure(
+    processors=[
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        audit.AuditProcessor(),
+        structlog.processors.LogfmtRenderer(key_order=["level", "event"]),
+    ]
+)
+app_log = structlog.get_logger()
+
+# (5) The third: a handler of the standard library.
+logging.config.dictConfig(
+    {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "handlers": {"audit": {"class": "audit_logging.AuditHandler"}},
+        "loggers": {"shop": {"level": "INFO", "handlers": ["audit"], "propagate": False}},
+    }
+)
+shop_log = logging.getLogger("shop")
+
+PASSWORDS = {"ann": "correct horse", "bob": "battery staple", "cleo": "tr0ub4dor", "root": "s3cret"}
+ROLES = {"ann": "member", "bob": "member", "cleo": "member", "root": "admin"}
+PRICES = {"book": Decimal("19.99"), "lamp": Decimal("49.00"), "sofa": Decimal("899.00")}
+CARD_LIMIT = Decimal("500.00")
+
+
+class Login(BaseModel):
+    """What the log-in form sends."""
+
+    user: str
+    password: str
+
+
+def current_user(x_user: Annotated[str | None, Header()] = None) -> str:
+    """Tell who is logged in (a real shop would look at a session)."""
+    if x_user not in PASSWORDS:
+        raise HTTPException(401, "log in first")
+    # (6) Known from here on: every further event of this request carries the user, `api.call` included.
+    audit.bind_context(user_id=f"u-{x_user}", user_name=x_user, user_roles=[ROLES[x_user]])
+    return x_user
+
+
+def administrator(user: Annotated[str, Depends(current_user)]) -> str:
+    """Let administrators alone pass."""
+    if ROLES[user] != "admin":
+        raise HTTPException(403, "administrators only")
+    return user
+
+
+User = Annotated[str, Depends(current_user)]
+Administrator = Annotated[str, Depends(administrator)]
+
+
+@app.get("/health")
+def health() -> dict[str, bool]:
+    """Say that the shop is up; no event."""
+    return {"up": True}
+
+
+@app.post("/login")
+def login(form: Login) -> dict[str, str]:
+    """Log in; also what fails is an event."""
+    if form.user not in PASSWORDS:
+        log.security_login_failed(method="password", reason="unknown account", attempted_user=form.user)
+        raise HTTPException(401, "wrong user or password")
+    audit.bind_context(user_id=f"u-{form.user}", user_name=form.user)
+    if not hmac.compare_digest(PASSWORDS[form.user], form.password):
+        log.user_login(method="password", outcome="failure", reason="bad password")
+        raise HTTPException(401, "wrong user or password")
+    log.user_login(method="password")
+    return {"user": form.user}
+
+
+@app.post("/logout")
+def logout(user: User) -> dict[str, str]:
+    """Log out, told through the structlog chain."""
+    app_log.info("User logged out", audit="user.logout")
+    return {"user": user}
+
+
+@app.get("/products/{product}")
+def product(product: str) -> dict[str, str]:
+    """Show a price; no event but `api.call`."""
+    if product not in PRICES:
+        raise HTTPException(404, "no such product")
+    return {"product": product, "price": str(PRICES[product])}
+
+
+@app.post("/buy/{product}")
+def buy(product: str, user: User) -> dict[str, str]:
+    """Buy; what the card does not allow is refused."""
+    if product not in PRICES:
+        raise HTTPException(404, "no such product")
+    purchase: dict[str, Any] = {
+        "amount": PRICES[product],
+        "currency": "EUR",
+        "product_id": product,
+        "transaction_id": f"{user}-{product}",
+    }
+    log.purchase_initiated(**purchase)
+    if PRICES[product] > CARD_LIMIT:
+        log.purchase_failed(**purchase, reason="over the card's limit")
+        raise HTTPException(402, "card refused")
+    log.purchase_completed(**purchase)
+    return {"bought": product}
+
+
+@app.put("/users/{name}/role/{role}")
+def change_role(name: str, role: str, by: Administrator) -> dict[str, str]:
+    """Change a role; before and after are in the event."""
+    if name not in ROLES:
+        raise HTTPException(404, "no such user")
+    before, ROLES[name] = ROLES[name], role
+    log.admin_role_change(
+        target_user_id=f"u-{name}", target_user_name=name, changes={"role": {"before": before, "after": role}}
+    )
+    return {"user": name, "role": role, "by": by}
+
+
+@app.put("/settings/card-limit")
+def announce(limit: Decimal, by: Administrator) -> dict[str, str]:
+    """Change a setting, told through the standard library."""
+    shop_log.info(
+        "Card limit set to %s", limit, extra={"audit": "admin.config_change", "setting": "card-limit", "value": limit}
+    )
+    return {"limit": str(limit), "by": by}
+
+
+@app.get("/users/export")
+def export_users(by: Administrator) -> list[str]:
+    """Hand out personal data, which is an event of the security family."""
+    log.security_data_export(resource="users", record_count=len(ROLES), format="json", requested_by=by)
+    return sorted(ROLES)
+
+
+@app.get("/broken")
+def broken() -> None:
+    """Fail as shops do: the caller sees a 500 and the trail a critical `api.call`."""
+    raise RuntimeError("the warehouse does not answer")
