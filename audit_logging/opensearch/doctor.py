@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from audit_logging.errors import CredentialsError, OpenSearchError, RefusedError, UnreachableError
+from audit_logging.errors import CredentialsError, OpenSearchError, RefusedError, SettingsError, UnreachableError
 from audit_logging.opensearch.capabilities import OLDEST_SUPPORTED, Capabilities
 from audit_logging.opensearch.check import Check
 from audit_logging.opensearch.client import Client
@@ -38,7 +38,7 @@ class Diagnosis:
 
     Attributes:
         checks: Every finding, in the order in which an event would meet its cause.
-        answered: Whether OpenSearch answered and accepted the credentials; True also when none is configured.
+        answered: Whether OpenSearch answered and accepted the credentials; True also when it could not be asked.
     """
 
     checks: tuple[Check, ...]
@@ -60,16 +60,11 @@ def diagnose(settings: Settings) -> Diagnosis:
         >>> [check.name for check in diagnose(Settings.load()).problems]  # doctest: +SKIP
         ['server']
     """
-    checks = [*check_spool(settings)]
-    if not settings.opensearch_url:
-        remedy = "Set opensearch_url (or AUDIT_OPENSEARCH_URL, or --url), or run `audit-logging server up`."
-        checks.append(Check("server", "problem", "No OpenSearch is configured: events stay in the spool.", remedy))
-        return Diagnosis(tuple(checks), answered=True)
-    checks += _transport(settings)
+    checks = [*check_spool(settings), *_transport(settings)]
     try:
         client = Client(settings)
-    except OpenSearchError as error:  # pragma: no cover - building a client sends nothing
-        return Diagnosis((*checks, Check("server", "problem", str(error))), answered=False)
+    except SettingsError as error:  # no URL, or files for TLS that cannot be used
+        return Diagnosis((*checks, Check("server", "problem", str(error))), answered=True)
     try:
         able = Capabilities.probe(client)
         checks.append(_server(able, settings))

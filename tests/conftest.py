@@ -1,0 +1,44 @@
+"""What every test may ask for. ``opensearch_server`` comes from the library's own pytest plugin."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import pytest
+
+from audit_logging.errors import NotFoundError
+from audit_logging.opensearch.client import Client
+from audit_logging.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def stream(opensearch_server) -> Iterator[str]:
+    """A name that no other test uses. Everything whose name begins with it is removed afterwards."""
+    name = f"audit-test-{uuid4().hex[:12]}"
+    yield name
+    client = Client(Settings.load(**opensearch_server.settings()))
+    for path in (f"_data_stream/{name}*", f"_index_template/{name}*", f"_component_template/{name}*", f"{name}*"):
+        try:
+            client.request("DELETE", f"/{path}")
+        except NotFoundError:
+            continue
+    client.close()
+
+
+@pytest.fixture
+def settings(opensearch_server, stream: str, tmp_path: Path) -> Settings:
+    """Settings for that stream, with a home of the test's own."""
+    return Settings.load(**opensearch_server.settings(), stream=stream, home=tmp_path / "home")
+
+
+@pytest.fixture
+def client(settings: Settings) -> Iterator[Client]:
+    """A client of the server, closed afterwards."""
+    client = Client(settings)
+    yield client
+    client.close()

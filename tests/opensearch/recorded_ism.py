@@ -1,0 +1,155 @@
+"""The answers of Index State Management to the calls of the set-up, in the shapes its REST handlers give them.
+
+It keeps policies and attachments as the plugin does as far as the set-up can see: sequence numbers and conflicts, fields
+that the server adds, a copy of the policy per managed index, partial failures. It runs no policy.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .front import Answer, Front
+
+BASE = "/_plugins/_ism"
+
+
+class RecordedIsm:
+    """Answers ``/_plugins/_ism`` on *front*."""
+
+    def __init__(self, front: Front) -> None:
+        self.policies: dict[str, dict[str, Any]] = {}
+        self.managed: dict[str, dict[str, Any]] = {}
+        self.changed: list[str] = []
+        self.fail_adding: set[str] = set()
+        self._sequence = 0
+        front.answer(BASE, self._answer)
+
+    def manage(self, index: str, policy_id: str, **more: Any) -> None:
+        """Let *index* follow a policy, with the copy that it now gets."""
+        found = self.policies.get(policy_id)
+        self.managed[index] = {"policy_id": policy_id, "policy": found and copy.deepcopy(found["policy"]), **more}
+
+    def _answer(self, method: str, path: str, query: dict[str, Any], body: Any) -> Answer:
+        action, _, name = path.removeprefix(f"{BASE}/").partition("/")
+        if action == "policies":
+            return self._policies(method, name, query, body)
+        names = name.split(",")
+        if action == "explain":
+            return self._explain(names)
+        if action == "add":
+            return self._add(names, body["policy_id"])
+        if action == "remove":
+            for index in names:
+                del self.managed[index]
+            return _status(len(names), [])
+        assert action == "change_policy", path
+        self.changed += names
+        for index in names:
+            self.manage(index, body["policy_id"])
+        return _status(len(names), [])
+
+    def _policies(self, method: str, name: str, query: dict[str, Any], body: Any) -> Answer:
+        if method == "GET" and not name:
+            return 200, {"policies": list(self.policies.values()), "total_policies": len(self.policies)}
+        present = self.policies.get(name)
+        if method == "GET":
+            return (200, present) if present else (404, _error("status_exception", "Policy not found", 404))
+        lint(body)
+        if present and (query.get("if_seq_no"), query.get("if_primary_term")) != (str(present["_seq_no"]), "1"):
+            reason = f"[{name}]: version conflict, document already exists (current version [1])"
+            return 409, _error("version_conflict_engine_exception", reason, 409)
+        self._sequence += 1
+        stored = {
+            "_id": name,
+            "_seq_no": self._sequence,
+            "_primary_term": 1,
+            "policy": _as_stored(name, body["policy"]),
+        }
+        self.policies[name] = stored
+        return (200 if present else 201), stored
+
+    def _explain(self, names: list[str]) -> Answer:
+        answer: dict[str, Any] = {"total_managed_indices": len(self.managed)}
+        for name in names:
+            told = dict(self.managed.get(name, {}))
+            policy_id = told.get("policy_id")
+            answer[name] = {"index.plugins.index_state_management.policy_id": policy_id, "enabled": None, **told}
+            if policy_id:
+                answer[name].setdefault("index", name)
+                answer[name]["enabled"] = told.get("enabled", True)
+        return 200, answer
+
+    def _add(self, names: list[str], policy_id: str) -> Answer:
+        failed = [
+            {
+                "index_name": name,
+                "index_uuid": "u",
+                "reason": "This index already has a policy, use the update policy API",
+            }
+            for name in names
+            if name in self.managed or name in self.fail_adding
+        ]
+        for name in {*names} - {item["index_name"] for item in failed}:
+            self.manage(name, policy_id)
+        return _status(len(names) - len(failed), failed)
+
+
+def _status(updated: int, failed: list[dict[str, str]]) -> Answer:
+    return 200, {"updated_indices": updated, "failures": bool(failed), "failed_indices": failed}
+
+
+def _error(kind: str, reason: str, status: int) -> dict[str, Any]:
+    return {
+        "error": {"root_cause": [{"type": kind, "reason": reason}], "type": kind, "reason": reason},
+        "status": status,
+    }
+
+
+def _as_stored(name: str, policy: dict[str, Any]) -> dict[str, Any]:
+    stored = copy.deepcopy(policy)
+    for state in stored["states"]:
+        for action in state["actions"]:
+            if "rollover" in action:
+                action["rollover"]["copy_alias"] = False
+    for template in stored["ism_template"]:
+        template["last_updated_time"] = 1_767_225_600_000
+    stored.setdefault("error_notification", None)
+    return {"policy_id": name, "last_updated_time": 1_767_225_600_000, "schema_version": 21, **stored}
+
+
+CONDITIONS = {
+    "min_index_age", "min_doc_count", "min_size", "cron", "min_rollover_age", "no_alias", "min_state_age"
+}  # fmt: skip
+ROLLOVER = {"min_size", "min_doc_count", "min_index_age", "min_primary_shard_size", "copy_alias"}
+FIELDS = {"description", "default_state", "states", "ism_template", "error_notification"}
+
+
+def lint(body: dict[str, Any]) -> None:
+    """Assert what Index State Management demands of a policy, and what a trail demands of it besides."""
+    assert set(body) == {"policy"}
+    policy = body["policy"]
+    assert set(policy) <= FIELDS, "unknown fields are refused"
+    states = {state["name"]: state for state in policy["states"]}
+    assert len(states) == len(policy["states"])
+    assert policy["default_state"] in states
+    for state in states.values():
+        assert set(state) == {"name", "actions", "transitions"}
+        kinds = [next(kind for kind in action if kind not in {"retry", "timeout"}) for action in state["actions"]]
+        assert "delete" not in kinds[:-1], "nothing may follow a delete"
+        assert not ("delete" in kinds and state["transitions"]), "a deleted index goes nowhere"
+        for action in state["actions"]:
+            if "rollover" in action:
+                assert set(action["rollover"]) <= ROLLOVER
+                assert "min_index_age" in action["rollover"], "a quiet stream would never roll over, nor expire"
+        for transition in state["transitions"]:
+            assert transition["state_name"] in states
+            assert len(transition["conditions"]) == 1, "exactly one condition a transition"
+            assert set(transition["conditions"]) <= CONDITIONS
+            if "min_rollover_age" in transition["conditions"]:
+                assert "rollover" in kinds, "it fails on an index that was not rolled over"
+    for template in policy["ism_template"]:
+        assert set(template) == {"index_patterns", "priority"}
+        assert not any("*" in pattern or pattern.startswith(".ds-") for pattern in template["index_patterns"])
+        assert template["priority"] > 100, "above what people write by hand"
