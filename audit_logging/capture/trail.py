@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import weakref
@@ -109,6 +108,8 @@ class Trail:
         """Do the same without holding up the event loop where the durability means waiting."""
         if self._durability(durability) == "process":
             return self.emit(event_type, facts, durability)
+        import asyncio  # loaded already where a coroutine runs; 20 ms for every import of the library otherwise
+
         return await asyncio.to_thread(self.emit, event_type, facts, durability)
 
     def _durability(self, durability: str | None) -> str:

@@ -3,6 +3,8 @@
 ``opensearch_server``
     A real OpenSearch for the whole session, shared by all workers of pytest-xdist: the one that
     ``AUDIT_OPENSEARCH_URL`` names, else one that is fetched and started when the first test asks for it.
+``audit_events``
+    What the code under test emitted, kept in memory: ``audit_events.one("user.login")["user"]["id"]``.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from audit_logging.capture.recording import RecordedEvents
     from audit_logging.local import RunningServer
     from audit_logging.settings import Settings
 
@@ -32,6 +35,15 @@ class OpenSearchServer(Protocol):
     def settings(self) -> dict[str, Any]:
         """Return the library's settings that lead to it: ``audit.configure(**opensearch_server.settings())``."""
         ...
+
+
+@pytest.fixture
+def audit_events() -> Iterator[RecordedEvents]:
+    """Keep what the test emits in memory; values that do not validate raise."""
+    from audit_logging.capture.recording import record_events
+
+    with record_events() as events:
+        yield events
 
 
 @pytest.fixture(scope="session")

