@@ -185,22 +185,19 @@ class DocumentBuilder:
         """Put every validated keyword where it stands; return those that are metadata."""
         own_paths = API_CALL_PATHS if event_type.name == "api.call" else {}
         metadata: dict[str, Any] = {}
-        names = sorted(valid, key=lambda name: name not in own_paths) if own_paths else valid
-        for name in names:
-            value = valid[name]
+        taken = {own_paths[name]: value for name, value in valid.items() if name in own_paths} if own_paths else {}
+        for name, value in valid.items():
             path = own_paths.get(name) or PATHS.get(name)
             if path is None:
                 if name != "metadata":
                     metadata[name] = self._plain.of(value)
                 continue
+            if taken.get(path, value) != value:  # the call's own keyword stands there: the route, not the path
+                metadata[name] = value
+                continue
             node = document
             for step in path[:-1]:
                 node = node.setdefault(step, {})
-            if own_paths and node.get(path[-1], value) != value:
-                metadata[name] = (
-                    value  # the call's own keyword has the place: the route, where the context has the path
-                )
-                continue
             node[path[-1]] = value
         if "response_time_ms" in valid and own_paths:
             document["event"]["duration"] = round(valid["response_time_ms"] * _NANOSECONDS_PER_MILLISECOND)

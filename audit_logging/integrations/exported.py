@@ -30,7 +30,7 @@ DETERMINED: Final[tuple[Path, ...]] = (
 """What the process that emitted an event determined: its own catalogue and settings, and where it ran."""
 
 _METADATA: Final = ("audit", "metadata")
-_SEAL: Final = ("audit", "integrity")
+_HANDLED: Final = (_METADATA, ("audit", "integrity"), ("audit", "schema"), ("event", "action"))
 _API_CALL: Final = "api.call"
 
 
@@ -85,7 +85,7 @@ def from_document(document: dict[str, Any]) -> IncomingEvent:
     paths = _keyword_paths(event_type)
     facts = {keyword: value for keyword, path in paths.items() if (value := _at(document, path)) is not None}
     facts |= {"event_id": event_id, **_metadata_facts(event_type, _at(document, _METADATA))}
-    known = (*paths.values(), *DETERMINED, _METADATA, _SEAL, ("audit", "schema"))
+    known = (*paths.values(), *DETERMINED, *_HANDLED)
     if rest := _without(document, known):
         facts["document"] = rest
     return IncomingEvent(event_type, facts, {path: _at(document, path) for path in DETERMINED})
