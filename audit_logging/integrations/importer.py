@@ -96,6 +96,7 @@ def import_file(
         ...     print(import_file(file, "cloudtrail", Settings.load()))
         read 1,934, imported 1,934, already there 0, broken 0
     """
+    or_else = ""
     with Importer(settings, patience_seconds, on_progress) as importer:
         try:
             for entry in file:
@@ -104,6 +105,7 @@ def import_file(
                     importer.add(_event_of(entry, format, file), entry.size)
                 except EventFileError as error:
                     if on_broken is None:
+                        or_else = ", or leave such records out (--skip-broken),"
                         raise EventFileError(
                             f"{file.name}, {file.noun} {entry.number}: {error}", line=entry.number
                         ) from error
@@ -112,8 +114,8 @@ def import_file(
         except EventFileError as error:
             importer.finish()
             raise EventFileError(
-                f"{error}. Everything before it is in ({importer.report}). Mend the file and import it again: what is"
-                " in is skipped.",
+                f"{error}. Everything before it is in ({importer.report}). Mend the file{or_else} and import it again:"
+                " what is in is skipped.",
                 line=error.line,
             ) from error
         importer.finish()

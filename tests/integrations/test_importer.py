@@ -410,6 +410,15 @@ class TestInterruption:
         adopted.remove()
         assert run(path, ready).imported == 2
 
+    def test_a_damaged_spool_that_nobody_can_ship_stops_it_before_it_begins(self, tmp_path, ready, ids):
+        dead = SpoolDirectory(ready.spool_path).create("cd" * 10)
+        (dead.path / "00000000000000000001.seg").write_bytes(b"x" * 100)
+        dead.release()
+        path = write_lines(tmp_path / "trail", numbered(1))
+        with pytest.raises(OpenSearchError, match="may be of this file"):
+            run(path, ready, patience_seconds=5)
+        assert ids() == []
+
     def test_one_import_at_a_time(self, tmp_path, ready):
         path = write_lines(tmp_path / "trail", numbered(1))
         with ImportTurn(ready.spool_path), pytest.raises(SettingsError, match="Another import works with the spool"):
