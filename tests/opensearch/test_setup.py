@@ -252,7 +252,7 @@ def test_a_step_that_is_refused_is_an_error_and_the_next_set_up_goes_on_there(fr
 def test_a_server_that_does_not_acknowledge_in_time_is_not_taken_as_done(front, settings, stream):
     front.answer(f"/_data_stream/{stream}", lambda m, *_: (200, {"acknowledged": False}) if m == "PUT" else (404, {}))
     with AuditAdmin(settings=settings.model_copy(update={"opensearch_url": (front.url,)})) as admin:  # noqa: SIM117
-        with pytest.raises(OpenSearchError, match="did not acknowledge PUT .* in time: run the set-up again"):
+        with pytest.raises(OpenSearchError, match=r"did not acknowledge PUT .* in time: run the set-up again"):
             admin.setup()
 
 
