@@ -62,9 +62,7 @@ class Settings(BaseSettings):
 
     service: str = Field("app", min_length=1, description="Name of the application; `service.name` of every event.")
     service_version: str | None = Field(None, description="Version of the application; `service.version`.")
-    environment: str = Field(
-        "production", min_length=1, description="Deployment environment; `service.environment`."
-    )
+    environment: str = Field("production", min_length=1, description="Deployment environment; `service.environment`.")
 
     opensearch_url: Annotated[tuple[str, ...], NoDecode, CommaSeparated] = Field(
         (), description="URL of OpenSearch, or several of one cluster, comma-separated. None: events stay in the spool."
@@ -94,9 +92,7 @@ class Settings(BaseSettings):
     indexed_timeout_seconds: float = Field(
         30.0, gt=0, description="Longest wait of an `indexed` call before it raises, in seconds."
     )
-    spool_max_bytes: int = Field(
-        1 << 30, ge=1 << 16, description="Size limit of this process's spool, in bytes."
-    )
+    spool_max_bytes: int = Field(1 << 30, ge=1 << 16, description="Size limit of this process's spool, in bytes.")
     spool_block_seconds: float = Field(
         5.0, ge=0, description="How long an emit call may wait for room in a full spool before it raises, in seconds."
     )
@@ -137,7 +133,9 @@ class Settings(BaseSettings):
     def _stream_is_a_name(cls, value: str) -> str:
         # OpenSearch's rules for index names, less what would be a pattern or a second stream.
         if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,200}", value):
-            raise ValueError("a stream's name is lower-case letters, digits, '.', '_' and '-', first a letter or digit")
+            raise ValueError(
+                "a stream's name is lower-case letters, digits, '.', '_' and '-', the first a letter or digit"
+            )
         return value
 
     @field_validator("opensearch_url")
@@ -174,6 +172,8 @@ def _explain(detail: Any) -> str:
         from difflib import get_close_matches
 
         close = get_close_matches(name, Settings.model_fields, n=1)
-        return f"There is no setting {name!r}" + (f"; did you mean {close[0]!r}?" if close else "; see docs/settings.md.")
+        return f"There is no setting {name!r}" + (
+            f"; did you mean {close[0]!r}?" if close else "; see docs/settings.md."
+        )
     reason = detail["msg"].removeprefix("Value error, ")
     return f"Setting {name!r} (or {ENVIRONMENT_PREFIX}{name.upper()}) is wrong: {reason}."

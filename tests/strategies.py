@@ -136,21 +136,38 @@ COMMON = (
     " organization_id source_ip source_port client_ip user_agent url_path url_domain http_method request_id session_id"
     " trace_id span_id outcome reason message tags labels changes metadata"
 ).split()
-OWN = "method amount currency product_id plan endpoint status_code response_time_ms key_id resource record_count".split()
+OWN = (
+    "method amount currency product_id plan endpoint status_code response_time_ms key_id resource record_count".split()
+)
 
-good_changes = st.dictionaries(st.text(min_size=1, max_size=10), scalars | st.fixed_dictionaries({"before": scalars, "after": scalars}))
+good_changes = st.dictionaries(
+    st.text(min_size=1, max_size=10), scalars | st.fixed_dictionaries({"before": scalars, "after": scalars})
+)
 
 facts = st.dictionaries(
     st.sampled_from(COMMON) | st.sampled_from(OWN) | short_text,
     st.one_of(
         values,
-        st.sampled_from(["203.0.113.7", "2001:db8::1", "success", "failure", "19.99", "EUR", 200, 503, "2026-01-01T00:00:00Z"]),
+        st.sampled_from(
+            ["203.0.113.7", "2001:db8::1", "success", "failure", "19.99", "EUR", 200, 503, "2026-01-01T00:00:00Z"]
+        ),
         good_changes,
     ),
     max_size=8,
 )
 """The keywords of a call: common ones, own ones and unknown ones, with values that fit or do not."""
 
-event_types = st.sampled_from(
-    ["user.login", "purchase.completed", "purchase.failed", "api.call", "admin.role_change", "data.accessed", "new.type"]
-) | short_text
+event_types = (
+    st.sampled_from(
+        [
+            "user.login",
+            "purchase.completed",
+            "purchase.failed",
+            "api.call",
+            "admin.role_change",
+            "data.accessed",
+            "new.type",
+        ]
+    )
+    | short_text
+)

@@ -80,7 +80,7 @@ class Client:
         query: dict[str, Any] = {name: _parameter(value) for name, value in (params or {}).items()}
         if timeout is not None:
             query["request_timeout"] = timeout
-        with _our_errors(f"{method} {path.split('?')[0]}", self.urls):
+        with _our_errors(f"{method} {path.partition('?')[0]}", self.urls):
             return self._transport.perform_request(method, path, params=query, body=body)
 
     def close(self) -> None:
@@ -168,7 +168,9 @@ def _our_errors(what: str, urls: tuple[str, ...]) -> Iterator[None]:
     except theirs.TransportError as error:
         raise _refusal(error, what, where) from error
     except theirs.SerializationError as error:
-        raise UnreachableError(f"{where} answered {what} with something that is not JSON: is that an OpenSearch?") from error
+        raise UnreachableError(
+            f"{where} answered {what} with something that is not JSON: is that an OpenSearch?"
+        ) from error
 
 
 def _cause(error: Any) -> str:

@@ -90,7 +90,11 @@ def test_tasks_do_not_see_each_others_context():
     with audit.record_events() as events:
         asyncio.run(main())
         log.user_logout(task="none")
-    assert {event["audit"]["metadata"]["task"]: user_of(event) for event in events} == {"a": "a", "b": "b", "none": None}
+    assert {event["audit"]["metadata"]["task"]: user_of(event) for event in events} == {
+        "a": "a",
+        "b": "b",
+        "none": None,
+    }
 
 
 def test_what_a_thread_pool_dependency_binds_is_seen_by_the_request():

@@ -95,7 +95,9 @@ def through_structlog_and_handler(facts):
 
 ENTRIES = [entry for name, entry in list(globals().items()) if name.startswith("through_")]
 
-fact_values = st.one_of(st.text(max_size=10), st.integers(), st.floats(), st.lists(st.integers(), max_size=2), st.binary(max_size=3))
+fact_values = st.one_of(
+    st.text(max_size=10), st.integers(), st.floats(), st.lists(st.integers(), max_size=2), st.binary(max_size=3)
+)
 
 
 class TestSameDocument:
@@ -135,7 +137,10 @@ class TestTap:
             logger.info("User logged in", audit="user.login", durability="process", user_id="u-42")
             logger.info("Not for the trail", user_id="u-42")
         assert events.types() == ["user.login"]
-        assert output.getvalue() == '{"user_id": "u-42", "event": "User logged in"}\n{"user_id": "u-42", "event": "Not for the trail"}\n'
+        assert (
+            output.getvalue()
+            == '{"user_id": "u-42", "event": "User logged in"}\n{"user_id": "u-42", "event": "Not for the trail"}\n'
+        )
 
     def test_an_exception_is_named_without_its_traceback(self):
         """A traceback's locals may hold secrets."""
@@ -229,7 +234,11 @@ class TestTypedCalls:
     def test_calls_have_signature_and_documentation(self):
         """For editors, help() and humans."""
         signature = inspect.signature(log.purchase_completed)
-        required = [name for name, one in signature.parameters.items() if one.default is one.empty and one.kind is one.KEYWORD_ONLY]
+        required = [
+            name
+            for name, one in signature.parameters.items()
+            if one.default is one.empty and one.kind is one.KEYWORD_ONLY
+        ]
         assert required == ["amount", "currency", "product_id"]
         assert "user_id" in signature.parameters
         assert "purchase.completed" in log.purchase_completed.__doc__

@@ -152,7 +152,11 @@ class TestWithServer:
     @pytest.fixture
     def given(self, settings):
         AuditAdmin(settings=settings).setup()
-        chosen = {"opensearch_url": settings.opensearch_url, "stream": settings.stream, "spool_dir": settings.home / "s"}
+        chosen = {
+            "opensearch_url": settings.opensearch_url,
+            "stream": settings.stream,
+            "spool_dir": settings.home / "s",
+        }
         return {**chosen, "batch_seconds": 0.02}
 
     @pytest.fixture
@@ -216,7 +220,8 @@ class TestWithServer:
         assert run(script, **environment).stderr == ""
         assert self.count(client, settings) == 1
         away = run(
-            script, **environment | {"AUDIT_OPENSEARCH_URL": "http://127.0.0.1:1", "AUDIT_SHUTDOWN_TIMEOUT_SECONDS": "0.2"}
+            script,
+            **environment | {"AUDIT_OPENSEARCH_URL": "http://127.0.0.1:1", "AUDIT_SHUTDOWN_TIMEOUT_SECONDS": "0.2"},
         )
         assert away.returncode == 0
         assert "1 audit events remain in the spool" in away.stderr
@@ -239,7 +244,9 @@ class TestWithServer:
         """
         result = run(script, **environment)
         assert (result.returncode, result.stderr) == (0, "")
-        audit.configure(**{"opensearch_url": settings.opensearch_url, "stream": settings.stream, "spool_dir": environment["AUDIT_SPOOL_DIR"]})
+        audit.configure(
+            opensearch_url=settings.opensearch_url, stream=settings.stream, spool_dir=environment["AUDIT_SPOOL_DIR"]
+        )
         log.user_logout(who="adopter", durability="indexed")
         audit.shutdown(20)
         assert self.count(client, settings) == 5

@@ -48,10 +48,12 @@ def test_any_facts_are_accepted(create, events):
 
 AWKWARD = {
     "metadata at the very limit": {"metadata": {"k" * 512: {"k" * 512: "x" * 70_000}}},
-    "keys that look like paths": {"metadata": {"": 1, ".": 2, "a.": 3, ".a": 4, "a..b": 5, "a": {"b": 1}, "a.b": 2, "*": 1}},
+    "keys that look like paths": {
+        "metadata": {"": 1, ".": 2, "a.": 3, ".a": 4, "a..b": 5, "a": {"b": 1}, "a.b": 2, "*": 1}
+    },
     "deep": {"metadata": strategies._deep({"a": 1}, 300)},
     "seventy thousand keys": {"metadata": {f"k{number}": number for number in range(70_000)}},
-    "two hundred kilobytes everywhere": {name: "é" * 100_000 for name in strategies.COMMON},
+    "two hundred kilobytes everywhere": dict.fromkeys(strategies.COMMON, "é" * 100000),
     "changes of any shape": {"changes": {"a": {"before": {"x": [1, {"y": None}]}, "after": "z" * 200_000}, "b": None}},
     "nulls": {"metadata": {"a": None, "b": [None, {"c": None}]}, "labels": {"a": ""}},
     "long lists": {"tags": [f"t{number}" for number in range(50_000)], "user_roles": ["r" * 32_700] * 20},
@@ -83,7 +85,9 @@ def test_stored_documents_hash_to_their_seal(create, client, settings):
     """What comes back from the server is what was sealed."""
     from audit_logging.integrity.seal import canonical_form, digest_of
 
-    create([DocumentBuilder(Settings.load(), Catalogue(), PlainValues()).build("a.b", facts) for facts in AWKWARD.values()])
+    create(
+        [DocumentBuilder(Settings.load(), Catalogue(), PlainValues()).build("a.b", facts) for facts in AWKWARD.values()]
+    )
     client.request("POST", f"/{settings.stream}/_refresh")
     found = client.request("POST", f"/{settings.stream}/_search", body={"size": 100})["hits"]["hits"]
     assert len(found) == len(AWKWARD)

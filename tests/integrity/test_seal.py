@@ -41,7 +41,11 @@ class TestChain:
         assert chain.seal(DOCUMENT, SPLICE) == chain.seal(DOCUMENT, SPLICE)
         assert chain.sequence == 0
 
-    @given(st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), st.text(st.characters(exclude_categories=["Cs"]))))
+    @given(
+        st.dictionaries(
+            st.text(st.characters(exclude_categories=["Cs"])), st.text(st.characters(exclude_categories=["Cs"]))
+        )
+    )
     def test_the_canonical_form_survives_reading_back(self, metadata):
         """What any parser makes of the stored document hashes to the same."""
         document = {"@timestamp": "2026-01-01T00:00:00.000000Z", "audit": {"metadata": metadata, "schema": "1"}}

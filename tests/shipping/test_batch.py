@@ -46,7 +46,10 @@ def test_the_items_status_decides(answer, fate):
         assert "deeper: cause" in verdict.reason
 
 
-@pytest.mark.parametrize("answer", [{}, [], {"items": []}, {"items": [1]}, {"items": [{"index": {}}]}, {"items": [{"create": {"status": "ok"}}]}])
+@pytest.mark.parametrize(
+    "answer",
+    [{}, [], {"items": []}, {"items": [1]}, {"items": [{"index": {}}]}, {"items": [{"create": {"status": "ok"}}]}],
+)
 def test_an_answer_to_something_else_is_no_answer(answer):
     """A proxy's page or a cut list acknowledges nothing."""
     with pytest.raises(ValueError, match="answer"):

@@ -108,7 +108,7 @@ class TestFaults:
         (letter,) = DeadLetters(settings.spool_path / "dead-letters")
         assert (letter["sequence"], orjson.loads(letter["document"])["user"]["id"]) == (1, "poison")
         assert "mapper_parsing_exception" in letter["reason"]
-        files = [path for path in Path(settings.spool_path / "dead-letters").iterdir()]
+        files = list(Path(settings.spool_path / "dead-letters").iterdir())
         assert [path.stat().st_mode & 0o777 for path in files] == [0o600]
 
     def test_a_stream_that_is_not_set_up_is_waited_for(self, proxy, client, settings, caplog):
@@ -159,5 +159,3 @@ class TestDelivery:
         delivery = Delivery(client, settings.stream, DeadLetters(tmp_path / "dead"), lambda _: False)
         assert set(delivery.deliver([Record(1, b"{}"), Record(2, b"{}")], "w")) == {1, 2}
         client.close()
-
-

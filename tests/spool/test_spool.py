@@ -151,7 +151,7 @@ class TestDisk:
         writer.close()
 
 
-class file_size_limit:  # noqa: N801 - reads as the statement it is
+class file_size_limit:
     """Make the kernel refuse to let a file of this process grow past *size* bytes, as a full disk would."""
 
     def __init__(self, size):

@@ -1,0 +1,155 @@
+"""The reading commands as a user types them, on a stream with a known trail."""
+
+import gzip
+import json
+
+import orjson
+import pytest
+
+from audit_logging.capture.trail import Trail
+from audit_logging.opensearch.admin import AuditAdmin
+from audit_logging.opensearch.client import Client
+
+pytestmark = pytest.mark.server
+
+
+@pytest.fixture
+def trail(settings):
+    """Ten log-ins, every other one failed, and one hostile event."""
+    AuditAdmin(settings=settings).setup()
+    trail = Trail(settings)
+    for number in range(10):
+        outcome = "failure" if number % 2 else "success"
+        trail.emit("user.login", {"user_id": f"u-{number % 3}", "source_ip": f"203.0.113.{number}", "outcome": outcome})
+    trail.emit(
+        "data.accessed", {"user_id": "eve\x1b[31m", "resource": "[bold]r", "message": "\u202ered [red]alert[/red]"}
+    )
+    assert trail.shutdown(20) == 0
+    client = Client(settings)
+    client.request("POST", f"/{settings.stream}/_refresh")
+    client.close()
+    return settings
+
+
+@pytest.fixture
+def cli(audit_logging, trail):
+    """Run a command against that stream."""
+
+    def cli(*arguments):
+        return audit_logging(*arguments, "--url", trail.opensearch_url[0], "--stream", trail.stream)
+
+    return cli
+
+
+def test_search_prints_a_table_and_how_much_there_is(cli):
+    """For people: newest first, one line an event."""
+    result = cli("search", "--type", "user.*", "--limit", "4")
+    assert result.code == 0
+    lines = result.out.splitlines()
+    assert lines[0].split() == ["time", "(UTC)", "severity", "type", "user", "from", "message"]
+    assert len(lines) == 5
+    assert "u-0 failed to log in" in lines[1]
+    assert "4 of 10 events." in result.err
+
+
+def test_search_pages_through_everything_once(cli):
+    """For scripts: one object a page, with the cursor of the next."""
+    seen, cursor = [], None
+    while True:
+        more = ("--cursor", cursor) if cursor else ()
+        page = orjson.loads(cli("search", "--json", "--limit", "4", "--oldest-first", *more).out)
+        seen += [event["event"]["id"] for event in page["events"]]
+        cursor = page["cursor"]
+        if cursor is None:
+            break
+    assert (len(seen), len(set(seen)), page["total"]) == (11, 11, 11)
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        (["--user", "u-1"], 3),
+        (["--user", "u-1", "--user", "u-2"], 6),
+        (["--outcome", "failure", "--category", "authentication"], 5),
+        (["--not-outcome", "failure"], 6),
+        (["--severity", "warning"], 5),
+        (["--ip", "203.0.113.0/29"], 8),
+        (["--type", "data.*", "--metadata", "resource=[bold]r"], 1),
+        (["--resource", "[bold]r"], 1),
+        (["--text", "alert"], 1),
+        (["--since", "-1h", "--until", "now"], 11),
+        (["--until", "2020-01-01"], 0),
+    ],
+)
+def test_count_counts_what_the_filters_say(cli, filters, expected):
+    """Every option reaches the query."""
+    assert orjson.loads(cli("count", "--json", *filters).out) == {"count": expected}
+    assert cli("count", *filters).out == f"{expected}\n"
+
+
+def test_hostile_contents_stay_text(cli):
+    """No escape sequence, bidi mark or markup of an event reaches the terminal."""
+    out = cli("search", "--type", "data.accessed").out
+    assert "\x1b" not in out
+    assert "\u202e" not in out
+    assert "[red]alert[/red]" in out
+    assert "\x1b" not in cli("stats", "--by", "user").out
+
+
+def test_nothing_found_says_so(cli):
+    """And what to try."""
+    assert "Widen --since" in cli("search", "--until", "2020-01-01").out
+    assert "doctor" in cli("search", "--user", "nobody").out
+    assert "doctor" in cli("stats", "--user", "nobody").out
+
+
+def test_stats_are_a_table_with_bars_and_json(cli):
+    """By a field, and over time."""
+    result = cli("stats", "--by", "outcome", "--interval", "1d")
+    assert result.code == 0
+    assert "failure" in result.out
+    assert "█" in result.out
+    statistics = orjson.loads(cli("stats", "--by", "outcome", "--json").out)
+    assert {bucket["key"]: bucket["count"] for bucket in statistics["buckets"]} == {"success": 6, "failure": 5}
+    assert "(others)" in cli("stats", "--by", "user", "--top", "1").out
+
+
+def test_export_writes_the_stored_documents(cli, tmp_path):
+    """To a file, compressed by its name, and to standard output, where nothing else is."""
+    result = cli("export", "--out", str(tmp_path / "t.ndjson"))
+    assert result.code == 0
+    assert "Exported 11 events" in result.err
+    lines = (tmp_path / "t.ndjson").read_bytes().splitlines()
+    assert [json.loads(line)["audit"]["integrity"]["sequence"] for line in lines] == list(range(1, 12))
+    report = orjson.loads(cli("export", "--json", "--user", "u-1", "--out", str(tmp_path / "t.gz")).out)
+    assert report["events"] == 3
+    assert len(gzip.decompress((tmp_path / "t.gz").read_bytes()).splitlines()) == 3
+    assert cli("export", "--out", "-").out.encode().splitlines() == lines
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (["search", "--since", "soon"], 2, "'soon' is not a time"),
+        (["search", "--ip", "999.1.1.1"], 2, "source_ip"),
+        (["search", "--metadata", "novalue"], 2, "PATH=VALUE"),
+        (["search", "--cursor", "abc"], 2, "cursor"),
+        (["search", "--severity", "loud"], 2, "min_severity"),
+        (["stats", "--interval", "often"], 2, "interval"),
+        (["export", "--out", "/nowhere/t.ndjson"], 2, "choose another place"),
+    ],
+)
+def test_mistakes_are_one_sentence_and_exit_code_2(cli, arguments, code, sentence):
+    """No traceback, ever."""
+    result = cli(*arguments)
+    assert result.code == code
+    assert sentence in result.err
+    assert "Traceback" not in result.err
+
+
+def test_an_unreachable_server_and_a_missing_stream_are_exit_code_3(audit_logging, settings):
+    """Each with what to do."""
+    away = audit_logging("search", "--url", "http://127.0.0.1:1")
+    assert (away.code, "audit-logging server up" in away.err) == (3, True)
+    missing = audit_logging("count", "--url", settings.opensearch_url[0], "--stream", f"{settings.stream}-not-there")
+    assert (missing.code, "audit-logging setup" in missing.err) == (3, True)
