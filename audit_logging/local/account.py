@@ -59,7 +59,7 @@ def server_account(name: str | None = None) -> Account:
         LocalServerError: There is no such account, or it is root, or another is asked for without being root.
     """
     if os.geteuid() != 0:
-        if name is not None and pwd.getpwnam(name).pw_uid != os.geteuid():
+        if name is not None and not _is_us(name):
             raise LocalServerError(f"Only root can start the server as {name}: leave the user out.")
         return Account(str(os.geteuid()), os.geteuid(), os.getegid(), switch=False)
     try:
@@ -72,3 +72,10 @@ def server_account(name: str | None = None) -> Account:
     if entry.pw_uid == 0:
         raise LocalServerError("OpenSearch does not run as root: name an ordinary user.")
     return Account(entry.pw_name, entry.pw_uid, entry.pw_gid, switch=True)
+
+
+def _is_us(name: str) -> bool:
+    try:
+        return pwd.getpwnam(name).pw_uid == os.geteuid()
+    except KeyError:
+        return False

@@ -19,6 +19,9 @@ _MEANINGFUL = re.compile(
     r"\[(ERROR|FATAL)|Exception|Error|Caused by|fatal|^Unrecognized|^Invalid|^Conflicting", re.MULTILINE
 )
 _NOISE = re.compile(r"^\s+at |^\s*\.\.\. \d+ more|uncaught exception in thread")
+_ARGUMENTS = re.compile(r"^.*JVM arguments \[.*$", re.MULTILINE)
+"""They name conditions (``ExitOnOutOfMemoryError``) that did not arise."""
+
 LINES_SHOWN = 4
 LINE_WIDTH = 300
 
@@ -33,6 +36,7 @@ def explain(version: str, log: str, *, exit_code: int | None) -> str:
         log: What the server wrote during this start.
         exit_code: How it ended; ``None`` when it runs, but did not answer in time.
     """
+    log = _ARGUMENTS.sub("", log)
     what = "did not answer in time" if exit_code is None else f"ended while starting (exit code {exit_code})"
     remedy = _remedy(log, exit_code)
     lines = _meaningful(log)

@@ -78,26 +78,25 @@ def prepare(
     directory = shared / "-".join(filter(None, ["opensearch", version, pin, *traits]))
     with locked(shared / ".lock"):
         if not directory.exists():
-            archives = [fetch(core, home, progress=progress)]
-            if secure:
-                archives.append(fetch(security_package(version), home, progress=progress))
-            _build(directory, archives, java)
+            # The plugin first: few versions have one, and the server itself is the large download.
+            plugins = [fetch(security_package(version), home, progress=progress)] if secure else []
+            _build(directory, fetch(core, home, progress=progress), plugins, java)
     options = json.loads((directory / "jvm-options.json").read_text())
     return Distribution(version, directory, tuple(options))
 
 
-def _build(directory: Path, archives: list[Path], java: Java) -> None:
+def _build(directory: Path, core: Path, plugins: list[Path], java: Java) -> None:
     """Unpack into a directory beside the final one and rename it at the end: it exists complete or not at all."""
     unfinished = directory.with_name(f".{directory.name}")
     shutil.rmtree(unfinished, ignore_errors=True)
     try:
-        _unpack(archives[0], unfinished, strip=True)
-        for plugin in archives[1:]:
+        _unpack(core, unfinished, strip=True)
+        for plugin in plugins:
             _unpack(plugin, unfinished / "plugins" / "opensearch-security", strip=False)
         _adapt(unfinished, java)
         unfinished.rename(directory)
     except (OSError, zipfile.BadZipFile) as error:
-        raise LocalServerError(f"{archives[0].name} cannot be unpacked into {directory.parent} ({error}).") from error
+        raise LocalServerError(f"{core.name} cannot be unpacked into {directory.parent} ({error}).") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 

@@ -28,7 +28,8 @@ class Plan:
     """What a supervisor must know.
 
     Attributes:
-        directory: Removed when nobody wants the server any more.
+        directory: The server's own; removed when nobody wants the server any more.
+        keep: Do not remove it: it was there before us.
     """
 
     command: Sequence[str]
@@ -37,6 +38,7 @@ class Plan:
     log: Path
     directory: Path
     account: Account
+    keep: bool = False
 
     def line(self) -> bytes:
         """Return the line of JSON that the supervisor reads."""
@@ -48,6 +50,7 @@ class Plan:
             "log": str(self.log),
             "directory": str(self.directory),
             "account": account,
+            "keep": self.keep,
             "owner": os.getpid(),
         }
         return json.dumps(plan).encode() + b"\n"

@@ -12,6 +12,7 @@ import os
 import re
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,6 +104,7 @@ class LocalServer:
         self._password: str | None = None
         self._supervision: Supervision | None = None
         self._log_offset = 0
+        self._adopted = False
 
     @property
     def running(self) -> RunningServer:
@@ -218,7 +220,7 @@ class LocalServer:
         """Take over what a detached server left that ended by itself; :meth:`start` goes on there."""
         self.version, self.secure, self._password = state.version, state.password is not None, state.password
         self._ports = (state.http_port, state.transport_port)
-        self._instance = Instance(Path(state.directory))
+        self._instance, self._adopted = Instance(Path(state.directory)), True
         return self
 
     def __enter__(self) -> Self:
@@ -260,7 +262,7 @@ class LocalServer:
         )
         self._log_offset = self._instance.log.stat().st_size
         plan = installation.plan(self._instance, heap=self.heap, jvm_options=self._jvm_options)
-        previous, self._supervision = self._supervision, Supervision(plan)
+        previous, self._supervision = self._supervision, Supervision(replace(plan, keep=self._adopted))
         if previous is not None:  # it guarded the directory until now
             previous.end(keep_directory=True)
 

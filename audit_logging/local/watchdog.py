@@ -6,7 +6,10 @@ server as the given account, answers ``{"pid": …}``, and then waits for the fi
 - ``keep`` on its input: stop the server, keep its directory, end
 - ``detach``: answer ``{"detached": true}`` and go on without an owner; ``detach PID``: with that one
 - the end of its input, the death of its owner, or SIGTERM: stop the server, remove its directory, end
-- the end of the server: answer ``{"exited": code}``; when detached, end and keep the directory for a restart
+- the end of the server: answer ``{"exited": code}``; when detached, end
+
+A directory that outlives its owner (detached without one, or taken over from such a server) is not removed here:
+SIGTERM also comes when the machine goes down, and `audit-logging server down` removes it itself.
 
 The owner's death is seen through a pidfd as well as through the pipe, because children that the owner forked hold
 the pipe open. Should this process be killed itself, the kernel kills the server with it (PR_SET_PDEATHSIG, set after
@@ -71,6 +74,7 @@ class Supervisor:
     def __init__(self, plan: dict[str, Any]) -> None:
         self.plan = plan
         self.owner = Owner(plan["owner"])
+        self.keep = plan["keep"]
         self.detached = self.terminated = self.reported = False
         self.wakeup = self._listen_to_signals()
         self.server = self._start()
@@ -111,33 +115,36 @@ class Supervisor:
 
     def run(self) -> None:
         """Wait for the end, and act on it."""
-        ending = None
-        while ending is None:
-            ending = self._ending()
+        while self._is_wanted():
+            pass
         self._stop()
-        if ending == "remove":
+        if not self.keep:
             shutil.rmtree(self.plan["directory"], ignore_errors=True)
 
-    def _ending(self) -> str | None:
-        """Wait for something to happen; return ``"keep"`` or ``"remove"`` (the directory) when it ends us."""
+    def _is_wanted(self) -> bool:
+        """Wait for something to happen; tell whether to go on after it."""
         ready = self._wait()
         if self.wakeup in ready:
             os.read(self.wakeup, 512)
-        if self.terminated or self.owner.is_gone():
-            return "remove"
-        if 0 in ready:
-            command, _, argument = read_line().partition(b" ")
-            if command != b"detach":
-                return "keep" if command == b"keep" else "remove"
-            self.detached = True
-            self.owner = Owner(int(argument) if argument else None)
-            answer(detached=True)
-        if self.server.poll() is None:
-            return None
-        if not self.reported:
+        if self.terminated or self.owner.is_gone() or (0 in ready and not self._obey()):
+            return False
+        if self.server.poll() is not None and not self.reported:
             self.reported = True
             answer(exited=self.server.returncode)
-        return "keep" if self.detached else None
+        return not (self.detached and self.reported)
+
+    def _obey(self) -> bool:
+        """Carry out one command; tell whether to go on after it."""
+        command, _, argument = read_line().partition(b" ")
+        if command == b"keep":
+            self.keep = True
+        if command != b"detach":
+            return False
+        self.detached = True
+        self.owner = Owner(int(argument) if argument else None)
+        self.keep = self.owner.pid is None
+        answer(detached=True)
+        return True
 
     def _wait(self) -> list[int]:
         watched = [self.wakeup]
