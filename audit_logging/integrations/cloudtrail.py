@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from audit_logging.errors import EventFileError
@@ -96,6 +97,7 @@ def type_of(source: str, name: str) -> str:
     return f"aws.{_spelled(service)}.{_spelled(_API_VERSION.sub('', name))}"
 
 
+@lru_cache(maxsize=4096)
 def _spelled(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", _WORD_START.sub("_", name).lower()).strip("_")
 

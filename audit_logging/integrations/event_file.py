@@ -167,7 +167,7 @@ def _decode(line: bytes, number: int) -> Entry:
 
 def _explain(error: Exception) -> str:
     if isinstance(error, json.JSONDecodeError):
-        return f"{error.msg} at character {error.colno}"
+        return f"{error.msg}: character {error.colno}"
     return "nested too deeply" if isinstance(error, RecursionError) else str(error)
 
 
