@@ -92,7 +92,7 @@ def _overlaps(stream: str, query: Query) -> Steps[list[Query]]:
                 writer, ranges = bucket["key"]["writer"], []
             if bucket["low"]["value"] is not None:
                 ranges.append((int(bucket["low"]["value"]), int(bucket["high"]["value"])))
-        after = page.get("after_key")
+        after = page.get("after_key") if len(page["buckets"]) == PAIRS_PER_PAGE else None
     stretches.extend(_stretches(writer, ranges))
     return stretches
 

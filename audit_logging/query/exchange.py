@@ -9,7 +9,7 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from audit_logging.errors import IncompleteResultError, NotFoundError, OpenSearchError, RefusedError
+from audit_logging.errors import FilterError, IncompleteResultError, NotFoundError, OpenSearchError, RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,7 +88,13 @@ def explained(error: OpenSearchError, settings: Settings) -> Exception:
 
 def _failed_search(error: RefusedError, what: str, option: str) -> Exception:
     detail = error.body["error"] if isinstance(error.body, dict) else {}
-    reason = _first_reason(detail.get("failed_shards")) or error.reason
+    cause = detail.get("caused_by") or {}
+    if cause.get("type") == "too_many_buckets_exception":
+        return FilterError(
+            f"The interval is too small for that time range (more than {cause.get('max_buckets')} steps):"
+            " choose a longer one, or narrow the range."
+        )
+    reason = _first_reason(detail.get("failed_shards"))
     if "No mapping found for" in reason:
         return RefusedError(
             f"{what} holds no audit trail, or an older one: run `audit-logging setup{option}`.",
