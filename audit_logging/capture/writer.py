@@ -25,7 +25,7 @@ class Writer:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self.directory = SpoolDirectory(settings.spool_path)
+        self.directory = SpoolDirectory(settings.spool_path, settings.stream)
         self._settings = settings
         self._changed = threading.Condition(threading.Lock())
         self._chain = Chain(new_writer_id())

@@ -64,15 +64,15 @@ def audit_logging() -> None:
 def run(arguments: list[str] | None = None) -> Any:
     """Run the command line and exit: 0 done, 1 a finding, 2 wrong use, 3 OpenSearch, 4 a promise not kept."""
     try:
-        audit_logging.main(args=arguments, prog_name="audit-logging", standalone_mode=False)
+        # Without standalone mode, click returns the code of an exit() instead of exiting with it.
+        code = audit_logging.main(args=arguments, prog_name="audit-logging", standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
     except click.Abort:
         click.echo("Stopped.", err=True)
         sys.exit(130)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
     except AuditError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(error.exit_code)

@@ -133,7 +133,7 @@ def _tls_context(settings: Settings) -> ssl.SSLContext:
 def _serializer() -> Any:
     from opensearchpy.serializer import JSONSerializer
 
-    class OrjsonSerializer(JSONSerializer):  # type: ignore[misc]
+    class OrjsonSerializer(JSONSerializer):
         """orjson both ways; bytes pass untouched."""
 
         def dumps(self, data: Any) -> Any:

@@ -19,6 +19,9 @@ _SECRET_PART = re.compile(
 )
 """Keys that end or are built like one: ``new_password``, ``clientSecret``, ``refresh-token``."""
 
+_NAMES_A_SECRET = re.compile(r"_(id|arn|name|names|at|date|count|length|policy|required|stage|stages|version)$")
+"""Keys that speak of a secret and do not hold it: ``secretId``, ``password_changed_at``, ``token_count``."""
+
 _WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _CACHED_KEYS = 10_000
 
@@ -33,7 +36,7 @@ class SecretKeys(dict[str, bool]):
 
     Example:
         >>> keys = SecretKeys(additional=["iban"])
-        >>> [key for key in ("IBAN", "clientSecret", "refresh-token", "token_count", "key_id") if keys[key]]
+        >>> [key for key in ("IBAN", "clientSecret", "refresh-token", "secretId", "key_id") if keys[key]]
         ['IBAN', 'clientSecret', 'refresh-token']
     """
 
@@ -43,11 +46,16 @@ class SecretKeys(dict[str, bool]):
 
     def __missing__(self, key: str) -> bool:
         name = _spelled(key)
-        secret = name in self._secret or _SECRET_PART.search(name) is not None
+        secret = name in self._secret or (
+            _SECRET_PART.search(name) is not None and _NAMES_A_SECRET.search(name) is None
+        )
         if len(self) < _CACHED_KEYS:  # an application that makes up keys must not fill the memory
             self[key] = secret
         return secret
 
 
 def _spelled(key: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "_", _WORD_START.sub("_", key).lower()).strip("_")
+    return re.sub(r"[^a-z0-9]+", "_", _NAMES_A_SECRET = re.compile(r"_(id|arn|name|names|at|date|count|length|policy|required|stage|stages|version)$")
+"""Keys that speak of a secret and do not hold it: ``secretId``, ``password_changed_at``, ``token_count``."""
+
+_WORD_START.sub("_", key).lower()).strip("_")

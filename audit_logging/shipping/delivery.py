@@ -18,12 +18,19 @@ if TYPE_CHECKING:
     from audit_logging.opensearch.client import Client
     from audit_logging.shipping.dead_letters import DeadLetters
 
-TOO_LARGE = 413
+TOO_LARGE, UNAUTHORIZED = 413, 401
 _log = logging.getLogger("audit_logging")
 
 
 class StoppedError(AuditError):
     """The shipper was told to stop before the batch was through."""
+
+
+class NoStreamError(OpenSearchError):
+    """The data stream does not exist."""
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(f"{stream!r} is not set up as a stream; run `audit-logging setup`. Events wait in the spool.")
 
 
 class Delivery:
@@ -89,16 +96,13 @@ class Delivery:
         if self._stream_seen:
             return
         try:
-            self._client.request("GET", f"/_data_stream/{self._stream}")
+            # An ordinary index of that name is no error here, and no stream either.
+            if not self._client.request("GET", f"/_data_stream/{self._stream}")["data_streams"]:
+                raise NoStreamError(self._stream)
         except NotFoundError as error:
-            raise NotFoundError(
-                f"The stream {self._stream!r} is not set up; run `audit-logging setup`. Events wait in the spool.",
-                status=error.status,
-                error_type=error.error_type,
-                reason=error.reason,
-            ) from error
+            raise NoStreamError(self._stream) from error
         except CredentialsError as error:
-            if error.status == 401:  # noqa: PLR2004
+            if error.status == UNAUTHORIZED:
                 raise
             # A writer's role need not be allowed to look; what it may not write, the bulk request will say.
         self._stream_seen = True
@@ -156,7 +160,5 @@ class Delivery:
         delay = self._backoff.next()
         if self._backoff.attempts & (self._backoff.attempts - 1) == 0:  # 1, 2, 4, 8 …: often at first, then seldom
             _log.warning("%d audit events wait in the spool (attempt %d): %s", waiting, self._backoff.attempts, why)
-        if isinstance(why, NotFoundError):
-            self._stream_seen = False
         if self._wait(delay):
             raise StoppedError("the shipper was stopped")

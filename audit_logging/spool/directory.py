@@ -10,6 +10,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from audit_logging.errors import SettingsError, SpoolWriteError
+from audit_logging.settings import DEFAULT_STREAM
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 DEAD_LETTERS = "dead-letters"
 _LOCK = "lock"
+_STREAM = "stream"
 _WRITER = re.compile(r"[0-9a-f]{20}")
 
 
@@ -50,10 +52,12 @@ class SpoolDirectory:
 
     Args:
         path: It is made, private, when the first writer needs it.
+        stream: The data stream that events written here are for. Those of another stream are left to its own.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, stream: str = DEFAULT_STREAM) -> None:
         self.path = path
+        self.stream = stream
 
     def create(self, writer: str) -> WriterDirectory:
         """Make the directory of a new writer.
@@ -67,6 +71,7 @@ class SpoolDirectory:
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             unborn.mkdir(mode=0o700)
+            _write_private(unborn / _STREAM, self.stream)
             lock = _try_lock(unborn)
             unborn.rename(self.path / writer)
         except PermissionError as error:
@@ -93,8 +98,10 @@ class SpoolDirectory:
         return []
 
     def adopt(self) -> Iterator[WriterDirectory]:
-        """Yield the directories of dead writers, locked by this process now."""
+        """Yield the directories of dead writers of this stream, locked by this process now."""
         for path in self.writers():
+            if _stream_of(path) != self.stream:
+                continue
             lock = _try_lock(path)
             if lock is None:
                 continue
@@ -107,6 +114,20 @@ class SpoolDirectory:
     def dead_letters(self) -> Path:
         """Where refused events are kept."""
         return self.path / DEAD_LETTERS
+
+
+def _write_private(path: Path, text: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+
+
+def _stream_of(directory: Path) -> str | None:
+    """Return the stream that a writer's events are for; None when its directory is gone meanwhile."""
+    try:
+        return (directory / _STREAM).read_text()
+    except FileNotFoundError:
+        return None
 
 
 def _try_lock(directory: Path) -> int | None:

@@ -39,7 +39,7 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
 
 
 app = FastAPI(title="Shop", lifespan=lifespan)
-app.add_middleware(AuditMiddleware, excluded_paths={"/health"})
+app.add_middleware(AuditMiddleware, excluded_paths=["/health"])
 
 # (3) The first way in: typed calls.
 log = audit.get_logger()

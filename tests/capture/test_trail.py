@@ -214,6 +214,16 @@ class TestWithServer:
         assert self.count(client, settings) == 11
         assert SpoolDirectory(given["spool_dir"]).writers() == []
 
+    def test_the_spool_of_another_stream_is_left_to_its_own(self, given, tmp_path):
+        """Two applications may share a spool directory; their events never end in each other's stream."""
+        audit.configure(**{**given, "stream": f"{given['stream']}-other", "opensearch_url": "http://127.0.0.1:1"})
+        log.user_logout()
+        assert audit.shutdown(0.1) == 1
+        audit.configure(**given, replace=True)
+        log.user_logout(durability="indexed")
+        assert audit.shutdown(20) == 0
+        assert waiting(given["spool_dir"]) == 1
+
     def test_exit_ships_and_says_what_stays(self, environment, client, settings):
         """A program that just ends ships first; one whose server is away says where its events are."""
         script = "import audit_logging as audit; audit.get_logger().user_logout()"
