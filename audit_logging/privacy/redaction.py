@@ -55,7 +55,4 @@ class SecretKeys(dict[str, bool]):
 
 
 def _spelled(key: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "_", _NAMES_A_SECRET = re.compile(r"_(id|arn|name|names|at|date|count|length|policy|required|stage|stages|version)$")
-"""Keys that speak of a secret and do not hold it: ``secretId``, ``password_changed_at``, ``token_count``."""
-
-_WORD_START.sub("_", key).lower()).strip("_")
+    return re.sub(r"[^a-z0-9]+", "_", _WORD_START.sub("_", key).lower()).strip("_")
