@@ -1,114 +1,223 @@
-"""Which address a request came from, when proxies stand between.
+"""Which address a request came from, behind any number of proxies.
 
-Forwarding headers are written by anybody; only what one's own proxies append counts. So the walk begins at the socket
-peer and goes from the right: as long as a hop is a trusted proxy, the one before it is believed.
+``X-Forwarded-For`` and ``Forwarded`` grow on the right: each proxy appends the address it was called from. What a
+client sent itself stands on the left of that, so the left is whatever the client likes to claim. Hence the one sound
+reading: begin with the address of the socket, and go leftwards for as long as the one who reports is our own proxy.
+The first address that is not our own proxy's is the answer, and nothing further left is looked at.
+
+Elements are split off from the right as well. Read from the left, one unclosed quote of the client's would swallow
+what the proxies appended.
+
+Sources: RFC 7239 (``Forwarded``: section 4 grammar, section 6 nodes, section 8.1 what to believe); RFC 9110, section
+5.3 (several header lines are one list) and section 5.6.1 (empty elements of a list are skipped).
 """
 
 from __future__ import annotations
 
 import ipaddress
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterator, Sequence
 
     from audit_logging.settings import Network
 
     Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-MAX_HOPS = 50
-"""More hops than any real path has; what lies further left is not looked at."""
+HeaderName = Literal["x-forwarded-for", "forwarded"]
 
-# RFC 7239, section 4: `for=` with a token or a quoted string, in elements separated by commas.
-_FOR = re.compile(r'(?:^|[;\s])for\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;,"]+))', re.IGNORECASE)
-_ELEMENT = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^,"])+')
-_PORT = r"(?::(?:\d{1,5}|_[A-Za-z0-9._-]+))?"
-_BRACKETED = re.compile(rf"\[([0-9A-Fa-f:.]+)\]{_PORT}")
-_WITH_PORT = re.compile(r"(\d{1,3}(?:\.\d{1,3}){3}):\d{1,5}")
+MAX_HOPS: Final = 64
+"""Proxies that are walked over. Only our own proxies can make a chain longer, and no real one comes near."""
+
+MAX_ELEMENT_CHARACTERS: Final = 1024
+"""Longest element of ``Forwarded`` that is looked at; ours are some fifty characters long."""
+
+_PORT = r"(?::(?:(?P<port>[0-9]{1,5})|_[A-Za-z0-9._-]+))?"
+_NODE = re.compile(
+    r"(?:(?P<four>[0-9]{1,3}(?:\.[0-9]{1,3}){3})|\[(?P<six>[0-9A-Fa-f:.]{2,45})\])" + _PORT
+    + r"|(?P<bare_six>[0-9A-Fa-f:.]{2,45})"
+)  # fmt: skip
+_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - RFC 9110, section 5.6.2
+# Many proxies write for=192.0.2.1:80 and for=[2001:db8::1] without the quotes that the grammar asks for.
+_PAIR = re.compile(rf'({_TOKEN})=(?:"((?:[^"\\]|\\.)*)"|([][:!#$%&\'*+.^_`|~0-9A-Za-z-]+))', re.DOTALL)
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+_SEPARATOR = re.compile(r"[ \t]*(?:;[ \t]*)+|\Z")
+
+
+class Node(NamedTuple):
+    """One end of a connection.
+
+    Attributes:
+        address: Its address; one of IPv4 written as IPv6 is the IPv4 one.
+        port: Its port, where it is known.
+    """
+
+    address: Address
+    port: int | None = None
 
 
 class Origin(NamedTuple):
     """Where a request came from.
 
     Attributes:
-        address: The socket peer, or the rightmost hop outside the trusted networks; None without either.
-        forwarded: Whether a trusted proxy told it.
+        node: The rightmost end that is not one of our proxies, or the last one that could be believed.
+        proxies: Our proxies that it came through, the nearest first; empty when the socket's peer is the origin.
     """
 
-    address: str | None
-    forwarded: bool
+    node: Node
+    proxies: tuple[str, ...] = ()
 
 
 def find_origin(
-    peer: str | None, *, x_forwarded_for: Sequence[str], forwarded: Sequence[str], trusted: Sequence[Network]
-) -> Origin:
-    """Return the address a request came from. Never raises, whatever the headers hold.
+    peer: Node | None,
+    *,
+    trusted: Sequence[Network],
+    x_forwarded_for: Sequence[str] = (),
+    forwarded: Sequence[str] = (),
+) -> Origin | None:
+    """Return where a request came from, or None when the peer is not known. Never raises.
+
+    Where both headers are there, ``X-Forwarded-For`` is read and ``Forwarded`` is not. A proxy usually appends to one
+    and passes on what the client put into the other, so give only the one that yours writes if you know it.
 
     Args:
-        peer: Address of the socket's other end.
-        x_forwarded_for: The ``X-Forwarded-For`` header lines, in order.
-        forwarded: The ``Forwarded`` header lines, in order (RFC 7239); where there are any, they are taken instead.
-        trusted: Networks of one's own proxies.
+        peer: The other end of the socket.
+        trusted: Networks of our own proxies.
+        x_forwarded_for: The values of all such header lines, in their order.
+        forwarded: The same of ``Forwarded`` (RFC 7239).
 
     Example:
         >>> proxies = [ipaddress.ip_network("10.0.0.0/8")]
-        >>> find_origin("10.0.0.1", x_forwarded_for=["6.6.6.6, 203.0.113.7"], forwarded=[], trusted=proxies)
-        Origin(address='203.0.113.7', forwarded=True)
-        >>> find_origin("203.0.113.7", x_forwarded_for=["127.0.0.1"], forwarded=[], trusted=proxies)
-        Origin(address='203.0.113.7', forwarded=False)
+        >>> claimed = ["127.0.0.1, 203.0.113.7", "10.1.2.3"]
+        >>> origin = find_origin(parse_node("10.0.0.1"), trusted=proxies, x_forwarded_for=claimed)
+        >>> str(origin.node.address), origin.proxies
+        ('203.0.113.7', ('10.0.0.1', '10.1.2.3'))
     """
-    address = parse_hop(peer or "")
-    if address is None:
-        return Origin(None, forwarded=False)
-    believed, told = address, False
-    if _is_in(address, trusted):
-        for hop in _hops_from_the_right(x_forwarded_for, forwarded):
-            candidate = parse_hop(hop)
-            if candidate is None:  # garbage, `unknown`, an obfuscated name: nothing further left can be believed
-                break
-            believed, told = candidate, True
-            if not _is_in(candidate, trusted):
-                break
-    return Origin(str(believed), told)
+    if peer is None:
+        return None
+    hops = parse_x_forwarded_for(x_forwarded_for) if x_forwarded_for else parse_forwarded(forwarded)
+    believed = peer
+    proxies: list[str] = []
+    while _is_trusted(believed.address, trusted) and len(proxies) < MAX_HOPS:
+        hop = next(hops, None)
+        if hop is None:  # the list ends here, or this proxy does not tell, or what it tells is no address
+            break
+        proxies.append(str(believed.address))
+        believed = hop
+    return Origin(believed, tuple(proxies))
 
 
-def parse_hop(text: str) -> Address | None:
-    """Return the address of one hop, with or without port and brackets; IPv4 within IPv6 as IPv4; None for others.
+def parse_x_forwarded_for(lines: Sequence[str]) -> Iterator[Node | None]:
+    """Yield the elements of ``X-Forwarded-For`` from the right; None for one that holds no address.
+
+    There is no standard for it; addresses come bare, in brackets and with ports.
 
     Example:
-        >>> parse_hop("[2001:db8::1]:4711"), parse_hop("::ffff:203.0.113.7"), parse_hop("unknown")
-        (IPv6Address('2001:db8::1'), IPv4Address('203.0.113.7'), None)
+        >>> [str(node.address) for node in parse_x_forwarded_for(["192.0.2.1:4711, 2001:db8::1"])]
+        ['2001:db8::1', '192.0.2.1']
     """
-    text = text.strip()
-    if match := _BRACKETED.fullmatch(text) or _WITH_PORT.fullmatch(text):
-        text = match[1]
+    for line in reversed(lines):
+        end = len(line)
+        while end >= 0:
+            comma = line.rfind(",", 0, end)
+            element = line[comma + 1 : end].strip(" \t")
+            end = comma
+            if element:
+                yield parse_node(element)
+
+
+def parse_forwarded(lines: Sequence[str]) -> Iterator[Node | None]:
+    """Yield the ``for`` of each element of ``Forwarded`` from the right; None for one that holds no address.
+
+    Such are ``unknown``, obfuscated ones (``_hidden``), elements without ``for``, and what is not well-formed; after
+    the last kind the iteration ends, for nothing tells where the element begins.
+
+    Example:
+        >>> line = 'for="[2001:db8::1]:4711";proto=https, for=unknown, For="192.0.2.1"'
+        >>> [node and str(node.address) for node in parse_forwarded([line])]
+        ['192.0.2.1', None, '2001:db8::1']
+    """
+    for line in reversed(lines):
+        end = len(line)
+        while end >= 0:
+            comma = _comma_before(line, end)
+            if comma is None:
+                yield None
+                return
+            element = line[comma + 1 : end].strip(" \t")
+            end = comma
+            if element:
+                yield _forwarded_for(element)
+
+
+def parse_node(text: str) -> Node | None:
+    """Return the address and port that *text* gives, or None when it gives no address. Never raises.
+
+    Example:
+        >>> parse_node("[::ffff:192.0.2.1]:443"), parse_node("_hidden"), parse_node("192.0.2.999")
+        (Node(address=IPv4Address('192.0.2.1'), port=443), None, None)
+    """
+    match = _NODE.fullmatch(text)
+    if match is None:
+        return None
+    port = int(match["port"]) if match["port"] else None
     try:
-        address = ipaddress.ip_address(text.partition("%")[0])
+        address = ipaddress.ip_address(match["four"] or match["six"] or match["bare_six"])
     except ValueError:
         return None
-    return getattr(address, "ipv4_mapped", None) or address
+    is_bracketed_four = match["four"] is None and address.version == 4  # noqa: PLR2004
+    if is_bracketed_four or (port is not None and port > 65535):  # noqa: PLR2004
+        return None
+    return Node(getattr(address, "ipv4_mapped", None) or address, port)
 
 
-def _is_in(address: Address, networks: Iterable[Network]) -> bool:
-    return any(address in network for network in networks if network.version == address.version)
+def _is_trusted(address: Address, trusted: Sequence[Network]) -> bool:
+    return any(address in network for network in trusted)
 
 
-def _hops_from_the_right(x_forwarded_for: Sequence[str], forwarded: Sequence[str]) -> list[str]:
-    if forwarded:
-        elements = _ELEMENT.findall(_last(",".join(forwarded)))
-        return [_node(element) for element in reversed(elements[-MAX_HOPS:])]
-    return list(reversed(_last(",".join(x_forwarded_for)).rsplit(",", MAX_HOPS)[-MAX_HOPS:])) if x_forwarded_for else []
+def _comma_before(line: str, end: int) -> int | None:
+    """Return where the comma stands that the element ending at *end* begins after; -1: at the line's beginning.
+
+    None when the element's quotes do not match, or it is too long to be one.
+    """
+    least = max(end - MAX_ELEMENT_CHARACTERS, 0)
+    position = end
+    while True:
+        comma, quote = line.rfind(",", least, position), line.rfind('"', least, position)
+        if comma > quote:
+            return comma
+        if quote < 0:
+            return -1 if least == 0 else None
+        opening = _opening_quote(line, quote, least)
+        if opening is None:
+            return None
+        position = opening
 
 
-def _last(text: str) -> str:
-    """Return the end of a header, where one's own proxies wrote; a hostile beginning costs nothing."""
-    return text[-8192:]
+def _opening_quote(line: str, closing: int, least: int) -> int | None:
+    """Return where the quoted string begins that ends at *closing*: at the nearest quote that is not escaped."""
+    position = line.rfind('"', least, closing)
+    while position >= 0:
+        before = line[least:position]
+        if (len(before) - len(before.rstrip("\\"))) % 2 == 0:
+            return position
+        position = line.rfind('"', least, position)
+    return None
 
 
-def _node(element: str) -> str:
-    match = _FOR.search(element)
-    if match is None:
-        return ""
-    quoted, token = match[1], match[2]
-    return re.sub(r"\\(.)", r"\1", quoted) if quoted is not None else token
+def _forwarded_for(element: str) -> Node | None:
+    """Return the node of the one ``for`` in *element*, whose pairs must all be well-formed."""
+    found, position = None, len(element) - len(element.lstrip("; \t"))
+    while position < len(element):
+        pair = _PAIR.match(element, position)
+        separator = pair and _SEPARATOR.match(element, pair.end())
+        if pair is None or separator is None:
+            return None
+        name, quoted, plain = pair.groups()
+        if name.lower() == "for":
+            if found is not None:
+                return None
+            found = plain if quoted is None else _ESCAPED.sub(r"\1", quoted)
+        position = separator.end()
+    return parse_node(found) if found else None

@@ -5,9 +5,13 @@ import ipaddress
 
 import httpx
 import pytest
-from fastapi import Depends, FastAPI, WebSocket
+from fastapi import APIRouter, Depends, FastAPI, WebSocket
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Mount, Route
 
 import audit_logging as audit
+from audit_logging.errors import SettingsError
 from audit_logging.integrations.asgi import AuditMiddleware
 
 log = audit.get_logger()
@@ -117,7 +121,10 @@ def test_excluded_paths_are_no_event_but_have_their_context():
 
 @pytest.mark.parametrize(
     ("headers", "expected"),
-    [({"x-forwarded-for": "6.6.6.6, 198.51.100.4"}, "198.51.100.4"), ({"forwarded": "for=198.51.100.5"}, "198.51.100.5")],
+    [
+        ({"x-forwarded-for": "6.6.6.6, 198.51.100.4"}, "198.51.100.4"),
+        ({"forwarded": "for=198.51.100.5"}, "198.51.100.5"),
+    ],
 )
 def test_a_trusted_proxy_tells_the_client(headers, expected):
     """From the argument, or from the setting; a stranger's header never."""
@@ -165,7 +172,11 @@ class _Pair:
 
 def test_hostile_headers_stay_harmless():
     """A forged request id or trace is replaced or left out; bytes of any kind are recorded."""
-    hostile = {"x-request-id": "a b\x01", "traceparent": "00-" + "0" * 32 + "-" + "0" * 16 + "-01", "user-agent": b"\xff\x1b[31m"}
+    hostile = {
+        "x-request-id": "a b\x01",
+        "traceparent": "00-" + "0" * 32 + "-" + "0" * 16 + "-01",
+        "user-agent": b"\xff\x1b[31m",
+    }
     with audit.record_events() as events:
         response = get(make_app(), "/health", headers=hostile)
     assert len(response.headers["x-request-id"]) == 36
@@ -188,3 +199,101 @@ def test_other_scopes_pass_through_untouched():
         asyncio.run(both())
     assert seen == [({"type": "lifespan"}, "receive", "send"), ({"type": "websocket"}, "receive", "send")]
     assert events == []
+
+
+@pytest.mark.parametrize(
+    ("path", "endpoint"),
+    [
+        ("/v1/acme/items/7", "/v1/{tenant}/items/{item}"),
+        ("/mounted/items/7", "/mounted/items/{item:int}"),
+        ("/mounted/nothing", "/mounted/nothing"),
+        ("/v1/acme/items", "/v1/acme/items"),
+    ],
+)
+def test_an_endpoint_has_its_prefixes(path, endpoint):
+    """Of routers that were included and of applications that were mounted."""
+    router = APIRouter(prefix="/{tenant}")
+
+    @router.get("/items/{item}")
+    def item(tenant: str, item: str):
+        return tenant + item
+
+    app = FastAPI()
+    app.add_middleware(AuditMiddleware)
+    app.include_router(router, prefix="/v1")
+    inner = Starlette(routes=[Route("/items/{item:int}", lambda _: PlainTextResponse("x"))])
+    app.router.routes.append(Mount("/mounted", inner))
+    with audit.record_events() as events:
+        get(app, path)
+    assert events.one("api.call")["url"]["path"] == endpoint
+
+
+@pytest.mark.parametrize("patterns", ["/items/*", ["/health", "/items/*"], {"*"}])
+def test_excluded_paths_may_be_patterns(patterns):
+    """One or several."""
+    with audit.record_events() as events:
+        get(make_app(excluded_paths=patterns), "/items/7")
+        get(make_app(excluded_paths="/health"), "/health/x")
+    assert [event["url"]["path"] for event in events.of("api.call")] == ["/health/x"]
+
+
+def test_only_the_header_that_was_named_is_read():
+    """The other one is the client's."""
+    both = {"x-forwarded-for": "198.51.100.4", "forwarded": "for=198.51.100.5"}
+    with audit.record_events() as events:
+        for header in ("x-forwarded-for", "forwarded", None):
+            app = make_app(trusted_proxies="10.0.0.0/8", forwarding_header=header)
+            get(app, "/health", client=("10.0.0.1", 1), headers=both)
+    found = [event["source"]["ip"] for event in events.of("api.call")]
+    assert found == ["198.51.100.4", "198.51.100.5", "198.51.100.4"]
+
+
+def test_the_call_names_the_proxies_that_it_came_through():
+    """So that somebody can see later why this is the address; the port is the client's where it is told."""
+    with audit.record_events() as events:
+        get(
+            make_app(trusted_proxies=["10.0.0.0/8"]),
+            "/nowhere",
+            client=("10.0.0.1", 1),
+            headers={"x-forwarded-for": "127.0.0.1, 198.51.100.4:4711, 10.0.0.2"},
+        )
+    call = events.one("api.call")
+    assert call["source"] == {"ip": "198.51.100.4", "port": 4711}
+    assert call["client"] == {"ip": "198.51.100.4"}
+    assert call["audit"]["metadata"] == {"proxies": ["10.0.0.1", "10.0.0.2"]}
+
+
+@pytest.mark.parametrize("client", [None, ("testclient", 50000), ("/run/shop.sock", 0), ("", 0)])
+def test_a_peer_without_an_address_has_none_in_the_event(client):
+    """And its headers are not believed, whatever the settings."""
+    with audit.record_events(trusted_proxies="0.0.0.0/0,::/0") as events:
+        get(make_app(), "/health", client=client, headers={"x-forwarded-for": "6.6.6.6"})
+    assert all("source" not in event for event in events)
+
+
+def test_a_link_local_peer_has_its_address_without_the_zone():
+    """The zone means nothing outside of this host."""
+    with audit.record_events() as events:
+        get(make_app(), "/health", client=("fe80::1%eth0", 1))
+    assert events[0]["source"]["ip"] == "fe80::1"
+
+
+def test_a_second_middleware_further_in_does_nothing():
+    """One request is one event, also where a mounted application has a middleware of its own."""
+    inner = make_app()
+    outer = FastAPI()
+    outer.add_middleware(AuditMiddleware)
+    outer.mount("/shop", inner)
+    with audit.record_events() as events:
+        get(outer, "/shop/items/7")
+    assert events.types() == ["data.accessed", "api.call"]
+    assert events[1]["url"]["path"] == "/shop/items/{item}"
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"trusted_proxies": ["10.0.0.1/8"]}, {"trusted_proxies": "everyone"}, {"forwarding_header": "via"}]
+)
+def test_wrong_options_stop_the_program_at_its_start(wrong):
+    """In one sentence that names the option."""
+    with pytest.raises(SettingsError, match=next(iter(wrong))):
+        AuditMiddleware(make_app(), **wrong)
