@@ -17,14 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audit_logging.errors import LocalServerError
-from audit_logging.local import diagnosis
+from audit_logging.local import diagnosis, security
 from audit_logging.local.distribution import DEFAULT_SECURE_VERSION, DEFAULT_VERSION
 from audit_logging.local.health import is_ready
 from audit_logging.local.installation import Installation
 from audit_logging.local.instance import Instance, check_port, free_port
 from audit_logging.local.launch import GRACE_SECONDS, Supervision
-from audit_logging.local.security import SETTINGS as SECURITY_SETTINGS
-from audit_logging.local.security import secure_instance
 from audit_logging.local.state import RunningServer, State, describe, process_began
 from audit_logging.settings import Settings
 
@@ -255,8 +253,8 @@ class LocalServer:
         if self._instance is None:
             self._instance = Instance.create(installation.shared, installation.account)
             if self.secure:
-                self._password = secure_instance(self._instance.config, installation)
-        given = {**(SECURITY_SETTINGS if self.secure else {}), **self._given_settings}
+                self._password = security.secure_instance(self._instance.config, installation.account)
+        given = {**(security.settings() if self.secure else {}), **self._given_settings}
         self._instance.configure(
             installation.account, http_port=self._ports[0], transport_port=self._ports[1], given=given
         )
