@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 Query = dict[str, Any]
 
 REASON = "event.reason"
+USER_NAME = "user.name"
 ALL_IPV4 = "0.0.0.0/0"
 
 
@@ -60,6 +61,10 @@ def timestamp(value: dt.datetime) -> str:
 
 def _terms(field: str, values: tuple[str, ...]) -> list[Query]:
     return [{"term": {field: values[0]}} if len(values) == 1 else {"terms": {field: list(values)}}]
+
+
+def _user(field: str, values: tuple[str, ...]) -> list[Query]:
+    return [any_of([query for name in (field, USER_NAME) for query in _terms(name, values)])]
 
 
 def _patterns(field: str, values: tuple[str, ...]) -> list[Query]:
@@ -110,6 +115,7 @@ def _time_range(since: dt.datetime | str | None, until: dt.datetime | str | None
 
 _CLAUSES: dict[Kind, Callable[[str, Any], list[Query]]] = {
     "term": _terms,
+    "user": _user,
     "pattern": _patterns,
     "address": _addresses,
     "metadata": _metadata,

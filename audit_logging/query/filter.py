@@ -18,7 +18,7 @@ NEGATION: Final = "not_"
 SEVERITIES: Final = ("info", "warning", "critical")
 """From the least to the most severe."""
 
-Kind = Literal["term", "pattern", "address", "metadata", "text", "severity", "time"]
+Kind = Literal["term", "user", "pattern", "address", "metadata", "text", "severity", "time"]
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,8 @@ class Conditions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    user_id: Annotated[Words | None, Condition("user.id", "user", "ID", "Who did it.")] = None
+    user: Annotated[Words | None, Condition("user.id", "user", "ID|NAME", "Who did it, by id or name.", "user")] = None
+    user_id: Annotated[Words | None, Condition("user.id", "user-id", "ID", "Who did it, by id alone.")] = None
     target_user_id: Annotated[
         Words | None, Condition("user.target.id", "target", "ID", "The user to whom it was done.")
     ] = None

@@ -41,6 +41,8 @@ def test_an_interrupt_leaves_no_process_behind(environment):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # a shell that runs the tests in the background lets its children ignore interrupts
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     for line in demo.stdout:
         if "A web shop" in line:

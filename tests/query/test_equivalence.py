@@ -78,6 +78,7 @@ def build(number, chance):
         event__reason=some([", ".join(chance.sample(WORDS, chance.randint(1, 3)))]),
         source__ip=some(ADDRESSES),
         user__id=some(USERS),
+        user__name=some(USERS),
         user__target__id=some(USERS),
         organization__id=some(SIMPLE["organization_id"][1]),
         service__name=some(SIMPLE["service"][1]),
@@ -153,6 +154,7 @@ def metadata_values(each, path):
 
 
 HOLDS = {
+    "user": lambda each, value: bool({each.user_id, each.user_name} & set(value)),
     "event_type": lambda each, value: any(like(each.event_type, pattern) for pattern in value),
     "source_ip": lambda each, value: any(in_network(each.source_ip, network) for network in value),
     "text": lambda each, value: has_words(each.message, value) or has_words(each.reason, value),
@@ -189,6 +191,7 @@ METADATA_PAIRS = st.dictionaries(
 )
 EQUALITIES = {
     **{name: several(values) for name, (_, values) in SIMPLE.items()},
+    "user": several(USERS),
     "event_type": several(PATTERNS + TYPES),
     "source_ip": several(NETWORKS),
     "text": st.sampled_from(
@@ -231,6 +234,7 @@ def test_the_events_and_filters_of_this_test_tell_something(seeded):
     assert reader.count() == MANY
     telling = {
         **{name: values[:1] for name, (_, values) in SIMPLE.items()},
+        "user": USERS[:1],
         "event_type": ["user.*"],
         "source_ip": ["203.0.113.0/24"],
         "text": "red",

@@ -131,9 +131,9 @@ def test_addresses_have_one_form(given, means):
 @pytest.mark.parametrize(
     ("conditions", "sentence"),
     [
-        ({"user": "u"}, "There is no filter 'user'; did you mean 'user_id'?"),
+        ({"user_name": "u"}, "There is no filter 'user_name'; did you mean 'user_id'?"),
         ({"since_": "u"}, "did you mean 'since'"),
-        ({"zzz": "u"}, "There is no filter 'zzz'; there are user_id, target_user_id,"),
+        ({"zzz": "u"}, "There is no filter 'zzz'; there are user, user_id, target_user_id,"),
         ({"not_since": "-1d"}, "There is no filter 'not_since'"),
         ({"outcome": "failed"}, "Filter 'outcome' is wrong: 'failed' is none of success, failure, unknown."),
         ({"min_severity": "error"}, "Filter 'min_severity' is wrong: Input should be 'info', 'warning' or 'critical'."),
