@@ -1,7 +1,7 @@
 """Whose turn it is to import: one process at a time, and not before the one that died is told to its end.
 
 spool directory/
-    import.lock              locked by the import that runs; holds the id of its writer
+    import-<stream>.lock     locked by the import that runs; holds the id of its writer
 """
 
 from __future__ import annotations
@@ -23,26 +23,27 @@ if TYPE_CHECKING:
 
     from audit_logging.settings import Settings
 
-LOCK: Final = "import.lock"
 _POLL_SECONDS: Final = 0.1
 
 
 class ImportTurn:
-    """Holds a spool directory's turn to import, from entry to exit of a ``with`` block, or to the process's death.
+    """Holds a stream's turn to import, from entry to exit of a ``with`` block or to the process's death.
 
     Args:
         spool: The spool directory; made where there is none.
+        stream: The stream to import into.
     """
 
-    def __init__(self, spool: Path) -> None:
-        self._spool = SpoolDirectory(spool)
+    def __init__(self, spool: Path, stream: str) -> None:
+        self._spool = SpoolDirectory(spool, stream)
+        self._lock_name = f"import-{stream}.lock"
         self._lock = -1
 
     def __enter__(self) -> Self:
         spool = self._spool.path
         try:
             spool.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock = os.open(spool / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._lock = os.open(spool / self._lock_name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise SettingsError(
                 f"The spool directory {spool} cannot be used ({error.strerror}): give another in spool_dir"
@@ -75,7 +76,7 @@ class ImportTurn:
         shipper.start()
         shipper.finish(timeout)
         # Another process may be shipping the dead import's events at this moment, and hold the lock on them.
-        last = self._spool.path / (os.pread(self._lock, 64, 0).decode("ascii", "replace") or LOCK)
+        last = self._spool.path / (os.pread(self._lock, 64, 0).decode("ascii", "replace") or self._lock_name)
         while last.is_dir() and time.monotonic() < deadline:
             time.sleep(_POLL_SECONDS)
         if last.is_dir() or self._has_dead():

@@ -168,7 +168,7 @@ class Importer:
             opening.callback(client.close)
             self._lookup = Lookup(client, self._settings)
             self._lookup.require_stream()
-            turn = opening.enter_context(ImportTurn(self._settings.spool_path))
+            turn = opening.enter_context(ImportTurn(self._settings.spool_path, self._settings.stream))
             turn.ship_left_behind(self._settings, self._patience_seconds)
             self._lookup.refresh()
             self._trail = Trail(self._settings)

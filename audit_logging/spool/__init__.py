@@ -7,7 +7,7 @@
             cursor                   the last acknowledged sequence
             00000000000000000001.seg segments, named by their first sequence
             00000000000000004711.seg
-        import.lock                  held while records are imported, so that one import runs at a time
+        import-<stream>.lock         held while records are imported, so that one import runs at a time
         dead-letters/                what OpenSearch refused even in quarantine
 
 Everything is private to the user that runs the application.

@@ -105,7 +105,7 @@ class TestMistakes:
         assert f"audit-logging setup --stream {ready.stream}-other" in ended.err
 
     def test_a_second_import_at_the_same_time_is_refused(self, audit_logging, ready, trail):
-        with ImportTurn(ready.spool_path):
+        with ImportTurn(ready.spool_path, ready.stream):
             ended = audit_logging("import", "--format", "cloudtrail", trail)
         assert ended.code == 2
         assert "wait until it has ended" in ended.err

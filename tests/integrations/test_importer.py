@@ -29,7 +29,7 @@ from audit_logging.integrations import event_file, importer
 from audit_logging.integrations.cloudtrail import from_cloudtrail
 from audit_logging.integrations.event_file import EventFile
 from audit_logging.integrations.exported import from_own_format
-from audit_logging.integrations.import_turn import LOCK, ImportTurn
+from audit_logging.integrations.import_turn import ImportTurn
 from audit_logging.integrations.importer import ImportReport, import_file
 from audit_logging.opensearch.admin import AuditAdmin
 from audit_logging.query.reader import AuditReader
@@ -398,9 +398,9 @@ class TestInterruption:
         assert ids() == []
 
     def test_another_process_that_ships_the_dead_imports_events_is_waited_for(self, tmp_path, ready, ids):
-        spool = SpoolDirectory(ready.spool_path)
+        spool = SpoolDirectory(ready.spool_path, ready.stream)
         writer = "ab" * 10
-        with ImportTurn(ready.spool_path) as turn:
+        with ImportTurn(ready.spool_path, ready.stream) as turn:
             turn.note_writer(writer)
         adopted = spool.create(writer)
         path = write_lines(tmp_path / "trail", numbered(2))
@@ -411,7 +411,7 @@ class TestInterruption:
         assert run(path, ready).imported == 2
 
     def test_a_damaged_spool_that_nobody_can_ship_stops_it_before_it_begins(self, tmp_path, ready, ids):
-        dead = SpoolDirectory(ready.spool_path).create("cd" * 10)
+        dead = SpoolDirectory(ready.spool_path, ready.stream).create("cd" * 10)
         (dead.path / "00000000000000000001.seg").write_bytes(b"x" * 100)
         dead.release()
         path = write_lines(tmp_path / "trail", numbered(1))
@@ -421,14 +421,17 @@ class TestInterruption:
 
     def test_one_import_at_a_time(self, tmp_path, ready):
         path = write_lines(tmp_path / "trail", numbered(1))
-        with ImportTurn(ready.spool_path), pytest.raises(SettingsError, match="Another import works with the spool"):
+        with (
+            ImportTurn(ready.spool_path, ready.stream),
+            pytest.raises(SettingsError, match="Another import works with the spool"),
+        ):
             run(path, ready)
 
     def test_a_stream_that_is_not_set_up_says_what_to_do(self, tmp_path, settings):
         path = write_lines(tmp_path / "trail", numbered(1))
         with pytest.raises(NotFoundError, match="audit-logging setup"):
             run(path, settings)
-        assert not (settings.spool_path / LOCK).exists()
+        assert list(settings.spool_path.glob("import-*")) == []
 
     def test_a_spool_that_cannot_be_used_says_so(self, tmp_path, ready):
         path = write_lines(tmp_path / "trail", numbered(1))
