@@ -81,7 +81,7 @@ class TestEventFile:
 
     def test_reads_gzip_by_its_first_bytes_and_not_by_its_name(self, tmp_path):
         path = tmp_path / "no-gz-in-the-name"
-        path.write_bytes(gzip.compress(b'{"a": 1}\n'))
+        path.write_bytes(gzip.compress(b'{"a": 1}\n', mtime=0))
         assert entries(path) == [(1, {"a": 1})]
 
     @pytest.mark.parametrize("indent", [None, 2])
@@ -135,7 +135,7 @@ class TestEventFile:
     @pytest.mark.parametrize(
         ("content", "read", "why"),
         [
-            (gzip.compress(b'{"a": 1}\n' * 3)[:-9], 3, "cannot be read"),
+            (gzip.compress(b'{"a": 1}\n' * 3, mtime=0)[:-9], 3, "cannot be read"),
             (b'{"Records": [{"a": 1}, {"b": ', 1, "record 2 is not JSON"),
             (b'{"Records": [{"a": 1}, nonsense]}', 1, "record 2 is not JSON"),
             (b'{"Records": [{"a": 1}, "\xff"]}', 0, "cannot be read"),
@@ -287,7 +287,7 @@ class TestImport:
         path = tmp_path / "trail.gz"
         # Stored and not compressed, so that it is known how much of it can be read.
         text = "".join(json.dumps(line) + "\n" for line in numbered(4)).encode()
-        path.write_bytes(gzip.compress(text, 0)[:-9])
+        path.write_bytes(gzip.compress(text, 0, mtime=0)[:-9])
         with pytest.raises(EventFileError, match="cannot be read"):
             run(path, ready, on_broken=lambda *_: None)
         assert ids() == [f"event-{number}" for number in range(len(ids()))]
