@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from audit_logging.query.dsl import Query, all_of, any_of
 from audit_logging.query.exchange import Steps, search_request
-from audit_logging.query.walk import Walk
+from audit_logging.query.walk import PAGE_SIZE, Walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,7 +58,7 @@ def find_copies(stream: str, query: Query) -> Steps[list[Copy]]:
     copies: list[Copy] = []
     for start in range(0, len(stretches), OVERLAPS_PER_WALK):
         within = any_of(stretches[start : start + OVERLAPS_PER_WALK])
-        walk = Walk(stream, all_of([query, within]), source=["audit.integrity"])
+        walk = Walk(stream, all_of([query, within]), page_size=PAGE_SIZE, source=["audit.integrity"])
         while not walk.done:
             walk.take((yield walk.request()))
         copies.extend(walk.distinct.copies)

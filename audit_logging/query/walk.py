@@ -18,6 +18,9 @@ PAGE_SIZE: Final = 1000
 SMALLEST_PAGE: Final = 16
 """Room for the copies of one event, which come again at the begin of the next page."""
 
+LARGEST_PAGE: Final = 10_000
+"""OpenSearch gives no more at once."""
+
 _INT64: Final = range(-(1 << 63), 1 << 63)
 
 
@@ -46,7 +49,7 @@ class Walk:
     ) -> None:
         self._stream = stream
         self._newest = newest
-        self._size = max(page_size, SMALLEST_PAGE)
+        self._page_size = self._size = max(page_size, SMALLEST_PAGE)
         self._source = source
         self._query = query
         self._after = after
@@ -75,8 +78,9 @@ class Walk:
         if not hits:
             return []
         last: SortKey = tuple(hits[-1]["sort"])
-        # A page of nothing but one key would come again for ever: then go on strictly behind it.
-        self._again = last != self._after
+        stuck = last == self._after  # a page of nothing but one event's copies: take a larger one
+        self._again = not stuck or self._size < LARGEST_PAGE
+        self._size = min(self._size * 4, LARGEST_PAGE) if stuck else self._page_size
         self._after = last
         return self.distinct.fresh(hits)
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import datetime as dt
 import fnmatch
 import ipaddress
+import itertools
 import os
 import random
 import re
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import HealthCheck, given
+from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
@@ -178,54 +179,66 @@ def holds(each, name, value):
     return HOLDS[name](each, value)
 
 
-def several(values):
-    return st.lists(st.sampled_from(values), min_size=1, max_size=3, unique=True)
-
-
-METADATA_PAIRS = st.dictionaries(
-    st.sampled_from(["plan", "a.b", "a.list", "after list", "nowhere"]),
-    st.sampled_from(["gold", 3, "3", True, 1.5, "x", -1, "p", "q", "yes", "no=maybe", "*"])
-    | st.just(["gold", True, "q"]),
-    min_size=1,
-    max_size=2,
-)
-EQUALITIES = {
-    **{name: several(values) for name, (_, values) in SIMPLE.items()},
-    "user": several(USERS),
-    "event_type": several(PATTERNS + TYPES),
-    "source_ip": several(NETWORKS),
-    "text": st.sampled_from(
-        [*WORDS, "RED blue", "naïve 10", "login login", "a.b red", "absent", "*", "red OR blue", '"red', "!"]
-    ),
-    "metadata": METADATA_PAIRS,
-    "changed_field": several([*FIELDS, "nothing"]),
+ONE_BY_ONE = {
+    **{name: [[value] for value in values] for name, (_, values) in SIMPLE.items()},
+    "user": [[value] for value in USERS],
+    "event_type": [[value] for value in PATTERNS + TYPES],
+    "source_ip": [[value] for value in NETWORKS],
+    "text": [*WORDS, "RED blue", "naïve 10", "login login", "a.b red", "absent", "*", "red OR blue", '"red', "!"],
+    "metadata": [
+        {path: value}
+        for path in ("plan", "a.b", "a.list", "after list", "nowhere")
+        for value in ("gold", 3, "3", True, 1.5, "x", -1, "p", "q", "yes", "no=maybe", "*", ["gold", True, "q"])
+    ],
+    "changed_field": [[value] for value in [*FIELDS, "nothing"]],
 }
-TIMES = st.integers(-1, MANY // 2 + 1).map(lambda steps: START + steps * STEP)
-ANY_FILTER = st.one_of(
-    st.one_of(*(values.map(lambda value, name=name: {name: value}) for name, values in EQUALITIES.items())),
-    st.one_of(*(values.map(lambda value, name=name: {f"not_{name}": value}) for name, values in EQUALITIES.items())),
-    st.lists(
-        st.one_of(*(values.map(lambda value, name=name: (name, value)) for name, values in EQUALITIES.items()))
-        | st.one_of(
-            *(values.map(lambda value, name=name: (f"not_{name}", value)) for name, values in EQUALITIES.items())
+"""Every condition that has a negative, with every value of this test."""
+
+
+def some(samples):
+    """Return a strategy for one condition: a sample, or several of them joined."""
+    if isinstance(samples[0], list):
+        return st.lists(st.sampled_from(samples), min_size=1, max_size=3).map(
+            lambda lists: list(itertools.chain(*lists))
         )
-        | st.tuples(st.just("min_severity"), st.sampled_from(SEVERITIES)),
-        min_size=1,
-        max_size=4,
-    ).map(dict),
+    if isinstance(samples[0], dict):
+        return st.tuples(st.sampled_from(samples), st.sampled_from(samples)).map(lambda pair: {**pair[0], **pair[1]})
+    return st.sampled_from(samples)
+
+
+CONDITION = st.one_of(
+    *(st.tuples(st.sampled_from([name, f"not_{name}"]), some(samples)) for name, samples in ONE_BY_ONE.items()),
+    st.tuples(st.just("min_severity"), st.sampled_from(SEVERITIES)),
 )
+TIMES = st.integers(-1, MANY // 2 + 1).map(lambda steps: START + steps * STEP)
 
 
-@hypothesis_settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(ANY_FILTER, TIMES, TIMES, st.sets(st.sampled_from(["since", "until"])))
-def test_a_filter_finds_what_a_plain_predicate_finds(seeded, conditions, one, other, bounds):
-    reader, events = seeded.reader, seeded.events
+def check(seeded, asked):
+    expected = {each.id for each in seeded.events if all(holds(each, name, value) for name, value in asked.items())}
+    page = seeded.reader.search(limit=MANY + 50, **asked)
+    assert set(ids(page.events)) == expected
+    assert len(page.events) == len(expected) == page.total
+    return expected
+
+
+@pytest.mark.parametrize("name", ONE_BY_ONE)
+def test_each_value_of_a_condition_finds_what_a_plain_predicate_finds(seeded, name):
+    for value in ONE_BY_ONE[name]:
+        found = check(seeded, {name: value})
+        assert len(found) + seeded.reader.count(**{f"not_{name}": value}) == MANY
+
+
+@hypothesis_settings(max_examples=120, deadline=None)
+@given(
+    st.lists(CONDITION, min_size=1, max_size=4).map(dict),
+    TIMES,
+    TIMES,
+    st.sets(st.sampled_from(["since", "until"])),
+)
+def test_conditions_together_find_what_a_plain_predicate_finds(seeded, conditions, one, other, bounds):
     times = {"since": min(one, other), "until": max(one, other)}
     asked = {**conditions, **{name: times[name] for name in bounds}}
-    expected = {each.id for each in events if all(holds(each, name, value) for name, value in asked.items())}
-    found = ids(reader.search(limit=MANY + 50, **asked).events)
-    assert set(found) == expected
-    assert len(found) == len(expected) == reader.count(**asked)
+    assert len(check(seeded, asked)) == seeded.reader.count(**asked)
 
 
 def test_the_events_and_filters_of_this_test_tell_something(seeded):
@@ -241,7 +254,7 @@ def test_the_events_and_filters_of_this_test_tell_something(seeded):
         "metadata": {"a.list": "q"},
         "changed_field": ["role"],
     }
-    assert telling.keys() == EQUALITIES.keys()
+    assert telling.keys() == ONE_BY_ONE.keys()
     for name, value in telling.items():
         number = reader.count(**{name: value})
         assert 0 < number < MANY

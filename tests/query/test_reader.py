@@ -172,6 +172,12 @@ class TestIdenticalSecondCopies:
         monkeypatch.setattr("audit_logging.query.copies.IDS_PER_CLAUSE", 1)
         assert reader.count() == reader.statistics().total == 34
 
+    def test_are_counted_once_where_a_page_of_them_ends(self, batch, reader, monkeypatch):
+        monkeypatch.setattr("audit_logging.query.copies.PAGE_SIZE", 1)
+        for room in range(1, 9):
+            monkeypatch.setattr(walk, "SMALLEST_PAGE", room)
+            assert reader.count() == reader.statistics().total == 34
+
     def test_cost_nothing_extra_where_writers_do_not_overlap(self, trail, reader, monkeypatch):
         for _ in range(3):
             trail.add(event("x"), writer="w1")
@@ -184,13 +190,27 @@ class TestIdenticalSecondCopies:
         assert len(asked) == 2
 
 
-def test_more_copies_than_a_page_holds_do_not_stop_a_walk(trail, reader, monkeypatch):
-    """All events of a page share one place in the chain: forged, but the reader must not go round in circles."""
-    monkeypatch.setattr(walk, "SMALLEST_PAGE", 1)
-    [stored] = trail.add(event("first"))
-    trail.bulk([line for n in range(5) for line in ({"create": {"_id": f"x{n}"}}, altered(stored, message=str(n)))])
-    trail.add(event("last", "2026-03-02T00:00:00.000000Z"))
-    assert "last" in ids(event for page in pages_of(reader, limit=1, sort="oldest") for event in page.events)
+class TestMoreForgeriesThanAPageHolds:
+    """They all claim one place in the chain."""
+
+    @pytest.fixture(autouse=True)
+    def forged(self, trail, monkeypatch):
+        monkeypatch.setattr(walk, "SMALLEST_PAGE", 1)
+        monkeypatch.setattr(reader_module, "PAGE_SIZE", 1)
+        [stored] = trail.add(event("first"))
+        trail.bulk([line for n in range(5) for line in ({"create": {"_id": f"x{n}"}}, altered(stored, message=str(n)))])
+        trail.add(event("last", "2026-03-02T00:00:00.000000Z"))
+
+    @pytest.mark.parametrize("sort", ["newest", "oldest"])
+    def test_are_all_shown(self, reader, sort):
+        expected = ["first"] * 6 + ["last"]
+        assert sorted(ids(reader.scan(sort=sort))) == expected
+        assert sorted(found for page in pages_of(reader, limit=2, sort=sort) for found in ids(page.events)) == expected
+
+    def test_do_not_lead_in_circles_when_they_exceed_the_largest_page_and_a_scan_says_so(self, reader, monkeypatch):
+        monkeypatch.setattr(walk, "LARGEST_PAGE", 1)
+        with pytest.raises(IncompleteResultError, match="ended after 2 of 7"):
+            list(reader.scan())
 
 
 @pytest.mark.parametrize("sort", ["newest", "oldest"])
@@ -320,7 +340,7 @@ class TestCursors:
         ({"limit": True}, "limit is a number"),
         ({"limit": "5"}, "limit is a number"),
         ({"sort": "up"}, "sort is newest or oldest, not 'up'"),
-        ({"user": "u"}, "did you mean 'user_id'"),
+        ({"user_name": "u"}, "did you mean 'user_id'"),
     ],
 )
 def test_malformed_questions_are_one_sentence(settings, asked, sentence):

@@ -70,7 +70,7 @@ class Trail:
 
 def altered(document: Document, **changes: Any) -> Document:
     """Return a sealed document as a forger would leave it: same place in the chain, another hash."""
-    seal = {**document["audit"]["integrity"], "hash": "f" * 64}
+    seal = {**document["audit"]["integrity"], "hash": hashlib.sha256(orjson.dumps(changes)).hexdigest()}
     return {**document, **changes, "audit": {**document["audit"], "integrity": seal}}
 
 
