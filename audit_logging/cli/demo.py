@@ -89,7 +89,8 @@ def _server(*, keep: bool) -> Iterator[dict[str, str]]:
 @contextmanager
 def _shop(environment: dict[str, str]) -> Iterator[str]:
     """Run the shop in a process of its own and yield its URL; on leaving it has shipped what it emitted."""
-    with socket.socket() as listener:
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
         listener.bind(("127.0.0.1", 0))
         listener.listen()
         port = listener.getsockname()[1]
@@ -98,15 +99,18 @@ def _shop(environment: dict[str, str]) -> Iterator[str]:
         shop = subprocess.Popen(  # noqa: S603 - our own interpreter and our own example
             command, env=_with_url(environment), pass_fds=[listener.fileno()], stdout=subprocess.DEVNULL
         )
-    try:
+        stack.callback(_close, shop)
+        listener.close()
         yield f"http://127.0.0.1:{port}"
-    finally:
-        shop.terminate()
-        try:
-            shop.wait(START_SECONDS)
-        except subprocess.TimeoutExpired:
-            shop.kill()
-            shop.wait()
+
+
+def _close(shop: subprocess.Popen[bytes]) -> None:
+    shop.terminate()
+    try:
+        shop.wait(START_SECONDS)
+    except subprocess.TimeoutExpired:
+        shop.kill()
+        shop.wait()
 
 
 def _with_url(environment: dict[str, str]) -> dict[str, str]:
@@ -144,11 +148,16 @@ def _visit(url: str, count: int) -> None:
         httpx.Client(base_url=url, timeout=START_SECONDS) as client,
         Progress(console=Console(stderr=True)) as progress,
     ):
-        client.get("/health")
         task = progress.add_task("requests", total=count)
-        for _ in range(count):
-            _one_visit(client, chance)
-            progress.advance(task)
+        try:
+            client.get("/health")
+            for _ in range(count):
+                _one_visit(client, chance)
+                progress.advance(task)
+        except httpx.HTTPError as error:
+            raise LocalServerError(
+                f"The example shop does not answer ({error}); is another program in its way?"
+            ) from error
 
 
 def _one_visit(client: Any, chance: random.Random) -> None:
