@@ -197,7 +197,7 @@ def _welcome(state: State, name: str, *, started: bool) -> None:
     click.echo("\nNext:")
     for command, effect in (
         ("audit-logging setup", "prepare it for audit events"),
-        ("audit-logging emit user.login --user u-42", "send one"),
+        ("audit-logging emit user.login user_id=u-42", "send one"),
         ("audit-logging search", "find it again"),
         (_command("down", name), "stop the server and remove its data"),
     ):

@@ -113,7 +113,8 @@ def readable_java(java: Java, account: Account, shared: Path) -> Java:
     """Return *java*, or a copy below *shared* when *account* cannot reach the original (a venv below ``/root``)."""
     if account.can_enter(java.home.resolve() / "bin"):
         return java
-    identity = hashlib.sha256((java.home / "release").read_bytes() + str(java.home).encode()).hexdigest()[:8]
+    size = (java.home / "lib" / "modules").stat().st_size
+    identity = hashlib.sha256((java.home / "release").read_bytes() + str(size).encode()).hexdigest()[:8]
     copy = shared / f"java-{java.version}-{identity}"
     with locked(shared / ".lock"):
         if not copy.exists():

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     from audit_logging.local.account import Account
 
+STOP_SECONDS = 10.0
+"""How long a server may take to stop in order; OpenSearch needs well under one on a machine that is not overloaded."""
+
 GRACE_SECONDS = 30.0
 """Longest wait for a supervisor's answer; it answers at once, and ends within its own limit for stopping."""
 
@@ -30,6 +33,7 @@ class Plan:
     Attributes:
         directory: The server's own; removed when nobody wants the server any more.
         keep: Do not remove it: it was there before us.
+        stop_seconds: After this many the server is killed.
     """
 
     command: Sequence[str]
@@ -39,6 +43,7 @@ class Plan:
     directory: Path
     account: Account
     keep: bool = False
+    stop_seconds: float = STOP_SECONDS
 
     def line(self) -> bytes:
         """Return the line of JSON that the supervisor reads."""
@@ -51,6 +56,7 @@ class Plan:
             "directory": str(self.directory),
             "account": account,
             "keep": self.keep,
+            "stop_seconds": self.stop_seconds,
             "owner": os.getpid(),
         }
         return json.dumps(plan).encode() + b"\n"
@@ -66,16 +72,7 @@ class Supervision:
     """
 
     def __init__(self, plan: Plan) -> None:
-        script = Path(__file__).with_name("watchdog.py")
-        self._process = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-I", "-S", str(script)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            bufsize=0,  # so that select() sees every answer
-            cwd="/",
-            start_new_session=True,  # Ctrl-C on the terminal is for us; we stop it in order
-        )
+        self._process = _start_supervisor()
         self.pid = self._process.pid
         self.exit_code: int | None = None
         self.server_pid = 0
@@ -137,6 +134,25 @@ class Supervision:
         for pipe in (self._process.stdin, self._process.stdout):
             with contextlib.suppress(OSError):
                 _pipe(pipe).close()
+
+
+def _start_supervisor() -> subprocess.Popen[bytes]:
+    script = Path(__file__).with_name("watchdog.py")
+    try:
+        return subprocess.Popen(  # noqa: S603
+            [sys.executable, "-I", str(script)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,  # so that select() sees every answer
+            cwd="/",
+            start_new_session=True,  # Ctrl-C on the terminal is for us; we stop it in order
+        )
+    except OSError as error:
+        raise LocalServerError(
+            f"The server's supervisor cannot be started with {sys.executable!r} ({error.strerror}): use a Python that"
+            " this user may run."
+        ) from error
 
 
 def _pipe(stream: IO[bytes] | None) -> IO[bytes]:

@@ -31,9 +31,6 @@ from typing import Any
 
 PR_SET_PDEATHSIG = 1
 
-STOP_SECONDS = 10.0
-"""OpenSearch stops in well under a second; this is for a machine out of breath."""
-
 POLL_SECONDS = 1.0
 """How often the owner is looked at where there is no pidfd (not Linux)."""
 
@@ -155,7 +152,7 @@ class Supervisor:
         return select.select(watched, [], [], POLL_SECONDS if self.owner.needs_polling else None)[0]
 
     def _stop(self) -> None:
-        for number, seconds in ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, None)):
+        for number, seconds in ((signal.SIGTERM, self.plan["stop_seconds"]), (signal.SIGKILL, None)):
             if self.server.poll() is not None:
                 return
             with contextlib.suppress(ProcessLookupError):

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import threading
 from email import message_from_bytes
 from email.policy import HTTP as email_policy
@@ -270,6 +271,17 @@ class TestSavedObjects:
 def test_wrong_use_shows_how():
     with pytest.raises(SystemExit, match="docker-compose"):
         compose.main([])
+
+
+def test_a_failure_is_one_sentence(tmp_path):
+    (tmp_path / "password").write_text("s3cret")
+    command = [sys.executable, "-m", "audit_logging.local.compose", "dashboards", "http://127.0.0.1:9"]
+    ended = subprocess.run(
+        [*command, str(tmp_path / "password"), str(OBJECTS)], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("Error: Dashboards at http://127.0.0.1:9 did not take")
+    assert "Traceback" not in ended.stderr
 
 
 def test_making_secrets_as_the_file_does(tmp_path, capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 
 import pytest
 
@@ -113,6 +114,21 @@ def test_a_killed_download_leaves_nothing_that_is_believed(script, tmp_path):
     assert left in {(False, True), (True, False)}
     assert fetch(SMALL, tmp_path).exists()
     assert not list((tmp_path / "cache").glob(".fetch-*"))
+
+
+def test_without_its_client_the_extra_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "jgo.maven", None)
+    with pytest.raises(LocalServerError, match=r"pip install 'audit-logging\[local\]'"):
+        fetch(SMALL, tmp_path)
+
+
+def test_a_disk_that_refuses_is_named(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("jgo.maven.PythonResolver.download", full)
+    with pytest.raises(LocalServerError, match=r"cannot be stored \(No space left on device\): free some space"):
+        fetch(SMALL, tmp_path)
 
 
 def test_a_progress_bar_shows_on_request(tmp_path, capsys):

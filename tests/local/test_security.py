@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
-from audit_logging.errors import CredentialsError, UnreachableError
+from audit_logging.errors import CredentialsError, LocalServerError, UnreachableError
 from audit_logging.local import LocalServer
+from audit_logging.local.certificates import write_certificates
+from audit_logging.local.security import ADMIN, write_rules
 from audit_logging.opensearch.client import Client
 from audit_logging.settings import Settings
 
@@ -67,3 +71,10 @@ def test_it_keeps_its_credentials_over_a_restart(server):
     server.restart()
     assert server.settings() == before
     assert request(server)["version"]["number"] == "2.19.4"
+
+
+@pytest.mark.parametrize(("module", "make"), [("cryptography.hazmat.primitives", "certificates"), ("bcrypt", "rules")])
+def test_a_missing_package_is_named_with_its_extra(monkeypatch, tmp_path, module, make):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(LocalServerError, match=r"pip install 'audit-logging\[local\]'"):
+        write_certificates(tmp_path) if make == "certificates" else write_rules(tmp_path, {ADMIN: "x"})
