@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hmac
 import logging.config
+import secrets
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any
@@ -66,10 +67,11 @@ logging.config.dictConfig(
 )
 shop_log = logging.getLogger("shop")
 
-PASSWORDS = {"ann": "correct horse", "bob": "battery staple", "cleo": "tr0ub4dor", "root": "s3cret"}
-ROLES = {"ann": "member", "bob": "member", "cleo": "member", "root": "admin"}
+PASSWORDS = {"ann": "correct horse", "bob": "battery staple", "cleo": "tr0ub4dor", "dora": "hunter2", "root": "s3cret"}
+ROLES = {"ann": "member", "bob": "member", "cleo": "member", "dora": "member", "root": "admin"}
+SESSIONS: dict[str, str] = {}
 PRICES = {"book": Decimal("19.99"), "lamp": Decimal("49.00"), "sofa": Decimal("899.00")}
-CARD_LIMIT = Decimal("500.00")
+LIMITS = {"card": Decimal("500.00")}
 
 
 class Login(BaseModel):
@@ -79,13 +81,14 @@ class Login(BaseModel):
     password: str
 
 
-def current_user(x_user: Annotated[str | None, Header()] = None) -> str:
-    """Tell who is logged in (a real shop would look at a session)."""
-    if x_user not in PASSWORDS:
+def current_user(x_session: Annotated[str, Header()] = "") -> str:
+    """Tell who is logged in."""
+    user = SESSIONS.get(x_session)
+    if user not in PASSWORDS:
         raise HTTPException(401, "log in first")
     # (6) Known from here on: every further event of this request carries the user, `api.call` included.
-    audit.bind_context(user_id=f"u-{x_user}", user_name=x_user, user_roles=[ROLES[x_user]])
-    return x_user
+    audit.bind_context(user_id=f"u-{user}", user_name=user, user_roles=[ROLES[user]])
+    return user
 
 
 def administrator(user: Annotated[str, Depends(current_user)]) -> str:
@@ -116,12 +119,15 @@ def login(form: Login) -> dict[str, str]:
         log.user_login(method="password", outcome="failure", reason="bad password")
         raise HTTPException(401, "wrong user or password")
     log.user_login(method="password")
-    return {"user": form.user}
+    session = secrets.token_urlsafe()
+    SESSIONS[session] = form.user
+    return {"session": session}
 
 
 @app.post("/logout")
-def logout(user: User) -> dict[str, str]:
+def logout(user: User, x_session: Annotated[str, Header()]) -> dict[str, str]:
     """Log out, told through the structlog chain."""
+    del SESSIONS[x_session]
     app_log.info("User logged out", audit="user.logout")
     return {"user": user}
 
@@ -135,7 +141,7 @@ def product(product: str) -> dict[str, str]:
 
 
 @app.post("/buy/{product}")
-def buy(product: str, user: User) -> dict[str, str]:
+def buy(product: str, _: User) -> dict[str, str]:
     """Buy; what the card does not allow is refused."""
     if product not in PRICES:
         raise HTTPException(404, "no such product")
@@ -143,10 +149,10 @@ def buy(product: str, user: User) -> dict[str, str]:
         "amount": PRICES[product],
         "currency": "EUR",
         "product_id": product,
-        "transaction_id": f"{user}-{product}",
+        "transaction_id": f"t-{secrets.token_hex(6)}",
     }
     log.purchase_initiated(**purchase)
-    if PRICES[product] > CARD_LIMIT:
+    if PRICES[product] > LIMITS["card"]:
         log.purchase_failed(**purchase, reason="over the card's limit")
         raise HTTPException(402, "card refused")
     log.purchase_completed(**purchase)
@@ -165,12 +171,24 @@ def change_role(name: str, role: str, by: Administrator) -> dict[str, str]:
     return {"user": name, "role": role, "by": by}
 
 
-@app.put("/settings/card-limit")
-def announce(limit: Decimal, by: Administrator) -> dict[str, str]:
-    """Change a setting, told through the standard library."""
-    shop_log.info(
-        "Card limit set to %s", limit, extra={"audit": "admin.config_change", "setting": "card-limit", "value": limit}
+@app.delete("/users/{name}")
+def delete_user(name: str, by: Administrator) -> dict[str, str]:
+    """Delete an account; that somebody tried to delete one that is not there is in the trail as well."""
+    if PASSWORDS.pop(name, None) is None:
+        log.admin_user_delete(target_user_id=f"u-{name}", outcome="failure", reason="no such user")
+        raise HTTPException(404, "no such user")
+    log.admin_user_delete(
+        target_user_id=f"u-{name}", target_user_name=name, changes={"role": {"before": ROLES.pop(name)}}
     )
+    return {"deleted": name, "by": by}
+
+
+@app.put("/settings/card-limit")
+def set_card_limit(limit: Decimal, by: Administrator) -> dict[str, str]:
+    """Change a setting, told through the standard library."""
+    before, LIMITS["card"] = LIMITS["card"], limit
+    changes = {"card-limit": {"before": before, "after": limit}}
+    shop_log.info("Card limit set to %s", limit, extra={"audit": "admin.config_change", "changes": changes})
     return {"limit": str(limit), "by": by}
 
 

@@ -1,13 +1,28 @@
 """The demo, as a newcomer runs it."""
 
+from __future__ import annotations
+
 import os
+import select
 import signal
 import subprocess
 import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
 
+import httpx
 import pytest
 
-DEMO = [sys.executable, "-m", "audit_logging", "demo", "--requests", "60"]
+from audit_logging.cli import demo as story
+from audit_logging.cli.demo_shop import run_shop
+from audit_logging.errors import LocalServerError
+from audit_logging.local import find_running
+from audit_logging.local.detached import take_down
+from audit_logging.settings import default_home
+
+DEMO = [sys.executable, "-m", "audit_logging", "demo", "--requests"]
+PATIENCE_SECONDS = 60
 
 
 @pytest.fixture
@@ -21,50 +36,158 @@ def environment(settings):
     }
 
 
+@pytest.fixture
+def empty_home(tmp_path, monkeypatch):
+    """A home without a server, but with the machine's downloads; no OpenSearch is configured."""
+    home = tmp_path / "home"
+    (home / "cache").mkdir(parents=True)
+    for archive in (default_home() / "cache").glob("*.zip*"):
+        (home / "cache" / archive.name).symlink_to(archive)
+    for name in [name for name in os.environ if name.startswith("AUDIT_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AUDIT_HOME", str(home))
+    yield home
+    take_down(home, "default")
+
+
+def processes_with(variable):
+    """Return the ids of the processes whose environment began with *variable*."""
+    found = []
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit() and int(process.name) != os.getpid():
+            try:
+                if variable.encode() in (process / "environ").read_bytes().split(b"\0"):
+                    found.append(int(process.name))
+            except OSError:
+                continue
+    return found
+
+
+def wait_for_end(pid):
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        assert select.select([descriptor], [], [], PATIENCE_SECONDS)[0], f"process {pid} still runs"
+    finally:
+        os.close(descriptor)
+
+
 @pytest.mark.server
 def test_it_tells_the_whole_story(environment, client, settings):
     """Set-up, requests, search, statistics, export, what to type next; and the events are really there."""
-    result = subprocess.run(DEMO, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    result = subprocess.run([*DEMO, "60"], env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert result.returncode == 0, result.stderr
-    for words in ("audit-logging setup", "user.login", "api.call", "Exported", "audit-logging demo --keep"):
+    for words in ("audit-logging setup", "user.login", "api.call", "192.0.2.66", "Exported", "doctor"):
         assert words in result.stdout + result.stderr
-    assert client.request("GET", f"/{settings.stream}/_count")["count"] > 60
+    assert "server down" not in result.stdout  # that server is not ours to stop
+    found = client.request("POST", f"/{settings.stream}/_search", body={"size": 0, "aggs": AGGREGATIONS})[
+        "aggregations"
+    ]
+    assert found["calls"]["doc_count"] == 60
+    assert {bucket["key"] for bucket in found["addresses"]["buckets"]} >= {"192.0.2.66", "198.51.100.23"}
+    assert "127.0.0.1" not in {bucket["key"] for bucket in found["addresses"]["buckets"]}
+    assert processes_with(f"AUDIT_STREAM={settings.stream}") == []
+
+
+AGGREGATIONS = {
+    "calls": {"filter": {"term": {"event.action": "api.call"}}},
+    "addresses": {"terms": {"field": "source.ip", "size": 100}},
+}
 
 
 @pytest.mark.server
-def test_an_interrupt_leaves_no_process_behind(environment):
-    """Ctrl-C while the shop is busy: both end, and quickly."""
-    demo = subprocess.Popen(
-        [*DEMO[:-1], "100000"],
-        env=environment,
+@pytest.mark.parametrize(
+    ("marker", "number", "whole_group", "code"),
+    [
+        ("Set up the stream", signal.SIGINT, True, 130),
+        ("The shop is open", signal.SIGINT, True, 130),
+        ("The shop is open", signal.SIGINT, False, 130),
+        ("The shop is open", signal.SIGTERM, False, 143),
+        ("The shop is open", signal.SIGKILL, False, -9),
+        ("audit-logging search", signal.SIGINT, True, 130),
+    ],
+)
+def test_however_it_ends_it_leaves_no_process_behind(environment, settings, marker, number, whole_group, code):
+    """Ctrl-C in the terminal, or a signal to the demo alone, at any moment."""
+    count = "60" if "search" in marker else "100000"
+    with subprocess.Popen(
+        [*DEMO, count],
+        env={**environment, "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        # a shell that runs the tests in the background lets its children ignore interrupts
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-    for line in demo.stdout:
-        if "A web shop" in line:
-            break
-    os.killpg(demo.pid, signal.SIGINT)
-    _, errors = demo.communicate(timeout=60)
-    assert demo.returncode == 130
+    ) as demo:
+        assert demo.stdout is not None
+        assert any(marker in line for line in demo.stdout)
+        started = processes_with(f"AUDIT_STREAM={settings.stream}")
+        (os.killpg if whole_group else os.kill)(demo.pid, number)
+        _, errors = demo.communicate(timeout=PATIENCE_SECONDS)
+    assert demo.returncode == code
     assert "Traceback" not in errors
-    with pytest.raises(ProcessLookupError):
-        os.killpg(demo.pid, 0)
+    if number == signal.SIGKILL:  # then nobody waits for them
+        for pid in started:
+            wait_for_end(pid)
+    assert processes_with(f"AUDIT_STREAM={settings.stream}") == []
 
 
 @pytest.mark.server
-def test_it_brings_its_own_server_and_takes_it_away(tmp_path):
+def test_it_brings_its_own_server_and_takes_it_away(empty_home):
     """Without any OpenSearch configured: one is started, and gone afterwards."""
-    environment = {name: value for name, value in os.environ.items() if name != "AUDIT_OPENSEARCH_URL"}
-    environment["AUDIT_STREAM"] = "audit-events"
-    result = subprocess.run(DEMO, env=environment, capture_output=True, text=True, timeout=180, check=False)
+    result = subprocess.run([*DEMO, "20"], capture_output=True, text=True, timeout=180, check=False)
     assert result.returncode == 0, result.stderr
+    assert "audit-logging demo --keep" in result.stdout
     url = next(line for line in result.stdout.splitlines() if "answers at" in line).split()[-1].rstrip(".")
-    import urllib.error
-    import urllib.request
-
     with pytest.raises(urllib.error.URLError):
         urllib.request.urlopen(url, timeout=5)
+    assert processes_with(f"AUDIT_HOME={empty_home}") == []
+
+
+@pytest.mark.server
+def test_it_keeps_the_server_when_told_to_and_uses_it_the_next_time(empty_home):
+    """Other commands then find it by themselves; it says how to stop it."""
+    result = subprocess.run([*DEMO, "20", "--keep"], capture_output=True, text=True, timeout=180, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "audit-logging server down" in result.stdout
+    running = find_running(empty_home)
+    assert running is not None
+    command = [sys.executable, "-m", "audit_logging", "count", "--type", "api.call"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == "20"
+    with story._server(keep=False) as (variables, last_words):
+        assert variables["AUDIT_OPENSEARCH_URL"] == running.url
+        assert "server down" in last_words
+    assert find_running(empty_home) == running
+
+
+def test_a_shop_that_cannot_start_says_why(tmp_path):
+    """In one sentence, its own last words."""
+    (tmp_path / "fastapi.py").write_text("raise ImportError('fastapi is broken')")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "AUDIT_SPOOL_DIR": str(tmp_path / "spool")}
+    with (
+        pytest.raises(LocalServerError, match=r"The shop ended: ImportError: fastapi is broken"),
+        run_shop(environment) as url,
+    ):
+        httpx.get(url, timeout=PATIENCE_SECONDS)
+
+
+def test_a_shop_that_does_not_answer_says_so(tmp_path):
+    """It is ended all the same."""
+    environment = {**os.environ, "AUDIT_SPOOL_DIR": str(tmp_path / "spool")}
+    with (
+        pytest.raises(LocalServerError, match=r"The shop does not answer \(ReadTimeout\)"),
+        run_shop(environment),
+    ):
+        raise httpx.ReadTimeout("too late")
+    assert processes_with(f"AUDIT_SPOOL_DIR={tmp_path / 'spool'}") == []
+
+
+@pytest.mark.parametrize("missing", ["httpx", "uvicorn"])
+def test_without_its_extra_it_says_what_to_install(missing, monkeypatch, audit_logging):
+    """Before anything is started."""
+    find = story.importlib.util.find_spec
+    monkeypatch.setattr(story.importlib.util, "find_spec", lambda name: None if name == missing else find(name))
+    ended = audit_logging("demo")
+    assert (ended.code, ended.out) == (3, "")
+    assert f"The demo needs {missing}: pip install 'audit-logging[demo]'" in ended.err

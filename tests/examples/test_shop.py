@@ -48,22 +48,26 @@ class _Transport(httpx.BaseTransport):
         return asyncio.run(send())
 
 
+def session_of(shop, user, password):
+    return {"x-session": shop.post("/login", json={"user": user, "password": password}).json()["session"]}
+
+
 def test_every_act_in_the_shop_is_in_the_trail(shop, audit_events):
     """Log-ins good and bad, purchases good and refused, administration, personal data, failures."""
-    for form in (
-        {"user": "ann", "password": "correct horse"},
-        {"user": "ann", "password": "x"},
-        {"user": "eve", "password": "x"},
-    ):
-        shop.post("/login", json=form)
-    ann, root = {"x-user": "ann"}, {"x-user": "root"}
+    ann = session_of(shop, "ann", "correct horse")
+    assert shop.post("/login", json={"user": "ann", "password": "x"}).status_code == 401
+    assert shop.post("/login", json={"user": "eve", "password": "x"}).status_code == 401
     shop.post("/buy/book", headers=ann)
     assert shop.post("/buy/sofa", headers=ann).status_code == 402
     assert shop.put("/users/ann/role/editor", headers=ann).status_code == 403
+    root = session_of(shop, "root", "s3cret")
     shop.put("/users/ann/role/editor", headers=root)
     shop.put("/settings/card-limit?limit=700", headers=root)
     shop.get("/users/export", headers=root)
+    shop.delete("/users/dora", headers=root)
+    assert shop.delete("/users/dora", headers=root).status_code == 404
     shop.post("/logout", headers=ann)
+    assert shop.post("/logout", headers=ann).status_code == 401
     assert shop.get("/broken").status_code == 500
     assert shop.get("/products/moon").status_code == 404
     shop.get("/health")
@@ -77,19 +81,34 @@ def test_every_act_in_the_shop_is_in_the_trail(shop, audit_events):
         "purchase.completed",
         "purchase.initiated",
         "purchase.failed",
+        "user.login",
         "admin.role_change",
         "admin.config_change",
         "security.data_export",
+        "admin.user_delete",
+        "admin.user_delete",
         "user.logout",
     ]
-    assert [event["event"]["outcome"] for event in audit_events.of("user.login")] == ["success", "failure"]
+    assert [event["event"]["outcome"] for event in audit_events.of("user.login")] == ["success", "failure", "success"]
     assert audit_events.one("admin.role_change")["audit"]["changes"] == [
         {"field": "role", "before": "member", "after": "editor"}
     ]
+    assert audit_events.one("admin.config_change")["audit"]["changes"] == [
+        {"field": "card-limit", "before": "500.00", "after": "700"}
+    ]
+    assert [event["event"]["outcome"] for event in audit_events.of("admin.user_delete")] == ["success", "failure"]
     assert audit_events.one("admin.config_change")["user"]["id"] == "u-root"
     assert audit_events.one("user.logout")["user"]["id"] == "u-ann"
-    assert len(audit_events.of("api.call")) == 12
+    assert len(audit_events.of("api.call")) == 16
     assert all(event["source"]["ip"] == "203.0.113.7" for event in audit_events)
+
+
+def test_no_secret_of_the_shop_is_in_the_trail(shop, audit_events):
+    """Neither passwords nor sessions."""
+    ann = session_of(shop, "ann", "correct horse")
+    shop.post("/buy/book", headers=ann)
+    assert audit_events.types() == ["user.login", "api.call", "purchase.initiated", "purchase.completed", "api.call"]
+    assert ann["x-session"] not in str(audit_events)
     assert "correct horse" not in str(audit_events)
 
 
