@@ -49,6 +49,8 @@ class Script:
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, **environment},
+            # a shell that runs the tests in the background lets its children ignore interrupts
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     def report(self) -> Any:
