@@ -106,7 +106,7 @@ class Trail:
 
     async def aemit(self, event_type: str, facts: Mapping[str, Any], durability: str | None = None) -> str:
         """Do the same without holding up the event loop where the durability means waiting."""
-        if self._durability(durability) == "process":
+        if self._durability(durability) == "process" and self._writer.has_room:
             return self.emit(event_type, facts, durability)
         import asyncio  # loaded already where a coroutine runs; 20 ms for every import of the library otherwise
 

@@ -6,6 +6,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from audit_logging.errors import SpoolFullError
+from audit_logging.events.bounds import MAX_DOCUMENT_BYTES
 from audit_logging.integrity.seal import Chain, new_writer_id
 from audit_logging.spool.directory import SpoolDirectory, WriterDirectory
 from audit_logging.spool.reader import SpoolReader
@@ -80,6 +81,11 @@ class Writer:
             if awaited:
                 self._awaited[sealed.sequence] = ""
             return sealed.sequence
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the next event will not have to wait for room, however large it is."""
+        return self._spool is None or self._has_room(MAX_DOCUMENT_BYTES)
 
     def _has_room(self, size: int) -> bool:
         assert self._spool is not None

@@ -47,7 +47,7 @@ def _option(name: str, condition: Condition) -> Callable[[Any], Any]:
 
 def _value(condition: Condition, given: Any) -> Any:
     """Return an option's value as the filter takes it; what was not given is None."""
-    if not given:
+    if given is None or given == ():  # an empty text is a mistake that must not widen the search
         return None
     if condition.kind != "metadata":
         return given

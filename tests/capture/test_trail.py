@@ -81,6 +81,25 @@ class TestWithoutServer:
                 log.user_logout(note="x" * 1000)
         assert (caught.value.state, len(caught.value.event_id)) == ("refused", 36)
 
+    def test_a_full_spool_does_not_hold_up_the_event_loop(self, tmp_path):
+        """The waiting happens in a thread; the loop goes on meanwhile."""
+        audit.configure(spool_dir=tmp_path, spool_max_bytes=1 << 16, spool_block_seconds=0.2)
+        with pytest.raises(SpoolFullError):
+            for _ in range(1000):
+                log.user_logout(note="x" * 1000)
+
+        async def both():
+            waiting = asyncio.create_task(log.aemit("user.logout", note="x" * 1000))
+            turns = 0
+            while not waiting.done():
+                await asyncio.sleep(0)
+                turns += 1
+            with pytest.raises(SpoolFullError):
+                await waiting
+            return turns
+
+        assert asyncio.run(both()) > 10
+
     def test_durabilities_are_checked(self, tmp_path):
         """A typo is an error at once, and indexed needs a server to be indexed by."""
         audit.configure(spool_dir=tmp_path)

@@ -131,6 +131,7 @@ def test_export_writes_the_stored_documents(cli, tmp_path):
     ("arguments", "code", "sentence"),
     [
         (["search", "--since", "soon"], 2, "'soon' is not a time"),
+        (["search", "--since", ""], 2, "is not a time"),
         (["search", "--ip", "999.1.1.1"], 2, "source_ip"),
         (["search", "--metadata", "novalue"], 2, "PATH=VALUE"),
         (["search", "--cursor", "abc"], 2, "cursor"),
