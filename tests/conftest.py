@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -14,6 +15,11 @@ from audit_logging.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+
+# A shell that runs the tests in the background lets them, and all they start, ignore interrupts; some test just those.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
