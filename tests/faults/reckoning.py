@@ -1,0 +1,51 @@
+"""The reckoning after a fault: every event whose call returned is in the stream once, and no writer has a gap."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from audit_logging.opensearch.client import Client
+from audit_logging.query.reader import AuditReader
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from audit_logging.query.event import Event
+    from audit_logging.settings import Settings
+
+
+def reckon(settings: Settings, emitted: Iterable[str], *, poison: Collection[str] = ()) -> list[Event]:
+    """Assert that a reader sees every one of *emitted* exactly once and every writer's sequence from 1 without a gap.
+
+    Events beyond *emitted* may be there: a process may die after an event is safe and before its call returns.
+
+    Args:
+        settings: The stream, and a way to the server itself, past any proxy.
+        emitted: Ids of the events whose emit calls returned.
+        poison: Those of them that may be in quarantine; no other event may be.
+
+    Returns:
+        All events of the stream.
+    """
+    client = Client(settings)
+    client.request("POST", f"/{settings.stream}/_refresh")
+    client.close()
+    with AuditReader(settings=settings) as reader:
+        events = list(reader.scan())
+    seen = Counter(event.id for event in events)
+    expected = set(emitted)
+    assert not (missing := expected - seen.keys()), f"{len(missing)} events lost, such as {sorted(missing)[:3]}"
+    assert not (double := [event_id for event_id, count in seen.items() if count > 1]), f"seen twice: {double[:3]}"
+    quarantined = {event.id for event in events if event.event_type == "audit.quarantined"}
+    assert quarantined <= set(poison), f"quarantined without a cause: {sorted(quarantined - set(poison))[:3]}"
+    for writer, sequences in _by_writer(events).items():
+        assert sequences == list(range(1, len(sequences) + 1)), f"writer {writer} has a gap or a double"
+    return events
+
+
+def _by_writer(events: Iterable[Event]) -> dict[str, list[int]]:
+    sequences: dict[str, list[int]] = {}
+    for event in events:
+        sequences.setdefault(event.get("audit.integrity.writer"), []).append(event.get("audit.integrity.sequence"))
+    return {writer: sorted(found) for writer, found in sequences.items()}
