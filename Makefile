@@ -42,8 +42,8 @@ test: check  ## Everything, against real OpenSearch servers, with coverage
 docs: setup  ## Regenerate the generated pages
 	$(RUN)python docs/generate.py
 
-bench: setup  ## Measure, side by side with the alternatives
-	$(RUN)python -m bench
+bench: setup  ## Measure, side by side with the alternatives (one alone: make bench NAME=emit)
+	$(RUN)python -m bench $(NAME)
 
 clean:  ## Remove what was made here
 	rm -rf $(VENV) build dist .coverage* htmlcov .hypothesis .mypy_cache .ruff_cache .pytest_cache

@@ -1,18 +1,30 @@
-"""Run the measurements and print them as one table."""
+"""Run the measurements and print each as a table: all of them, or those named on the command line."""
 
 from __future__ import annotations
 
-from bench.emit import measure_emit
+import sys
+from importlib import import_module
+
+from bench.measuring import print_table
+
+MEASUREMENTS = ("emit",)
+"""The modules of this package that measure something, in the order in which they run."""
 
 
-def main() -> None:
-    """Measure and print."""
-    print("Cost of one call, against structlog's own minimal JSON chain writing to /dev/null; medians of rounds that")
-    print("take turns. Trust the ratios; the absolute figures are this machine's, now.\n")
-    print(f"{'':<44}{'µs':>8}{'ratio':>8}")
-    for row in measure_emit():
-        print(f"{row.name:<44}{row.microseconds:>8.1f}{row.ratio:>8.2f}")
+def main(names: list[str]) -> int:
+    """Measure and print; 1 when a target is not met, 2 when there is no such measurement."""
+    if unknown := [name for name in names if name not in MEASUREMENTS]:
+        print(f"No measurement {', '.join(unknown)}; there are: {', '.join(MEASUREMENTS)}.", file=sys.stderr)
+        return 2
+    all_met = True
+    for name in names or MEASUREMENTS:
+        module = import_module(f"bench.{name}")
+        print(f"{name}: {(module.__doc__ or '').strip()}\n", flush=True)
+        rows = list(module.measure())
+        print_table(rows)
+        all_met = all_met and all(row.met is not False for row in rows)
+    return 0 if all_met else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))
