@@ -39,6 +39,13 @@ def _pairs(value: Any) -> Any:
     return dict(part.partition("=")[::2] for part in _comma_separated(value))
 
 
+def _insist_on_a_plain_url(url: str) -> None:
+    if not re.fullmatch(r"https?://[^\s/@?#]+/?[^\s@?#]*", url):
+        raise ValueError(
+            "give http(s)://host:port, and the user and password in opensearch_username and opensearch_password"
+        )
+
+
 CommaSeparated = BeforeValidator(_comma_separated)
 
 
@@ -76,6 +83,11 @@ class Settings(BaseSettings):
     stream: str = Field(DEFAULT_STREAM, description="Data stream that holds the trail.")
     retention_days: int = Field(
         90, ge=1, description="Days every event is kept at least, counted from the rollover of its backing index."
+    )
+    dashboards_url: str | None = Field(
+        None,
+        description="URL of OpenSearch Dashboards, with its base path and workspace (`/w/<id>`) if it has them, for"
+        " `setup --dashboards`; user, password and TLS files are those of OpenSearch.",
     )
 
     home: Path = Field(
@@ -142,10 +154,14 @@ class Settings(BaseSettings):
     @classmethod
     def _urls_are_http(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for url in value:
-            if not re.fullmatch(r"https?://[^\s/@?#]+/?[^\s@?#]*", url):
-                raise ValueError(
-                    "give http(s)://host:port, and the user and password in opensearch_username and opensearch_password"
-                )
+            _insist_on_a_plain_url(url)
+        return value
+
+    @field_validator("dashboards_url")
+    @classmethod
+    def _url_is_http(cls, value: str | None) -> str | None:
+        if value is not None:
+            _insist_on_a_plain_url(value)
         return value
 
     @property

@@ -1,4 +1,4 @@
-"""Generate what follows from the code: the stub of the typed calls, and the pages on settings and events.
+"""Generate what follows from other files: the typed calls' stub, the reference pages, the objects for Dashboards.
 
 python docs/generate.py            write them
 python docs/generate.py --check    exit 1 and name those that are out of date
@@ -10,6 +10,8 @@ import sys
 import typing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import dashboards
 
 from audit_logging.events import models
 from audit_logging.events.catalogue import CATALOGUE
@@ -183,6 +185,7 @@ def main() -> None:
         ROOT / "audit_logging/capture/calls.pyi": stub(),
         ROOT / "docs/settings.md": settings_page(),
         ROOT / "docs/events.md": events_page(),
+        ROOT / "index_templates/dashboards/audit.ndjson": dashboards.ndjson(),
     }
     stale = [path for path, text in files.items() if not path.exists() or path.read_text() != text]
     if "--check" in sys.argv:

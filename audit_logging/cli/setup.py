@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import click
 
 from audit_logging.cli.options import connection_options, json_option
+from audit_logging.settings import Settings
 
 if TYPE_CHECKING:
     from audit_logging.opensearch.steps import SetupReport
-    from audit_logging.settings import Settings
 
 
 @click.command()
@@ -23,9 +23,22 @@ if TYPE_CHECKING:
     help="Days every event is kept at least (default: AUDIT_RETENTION_DAYS, else 90).",
 )
 @click.option("--no-append-only", is_flag=True, help="Leave the stream open to changes and deletions, for trials.")
+@click.option(
+    "--dashboards",
+    is_flag=False,
+    flag_value="",
+    metavar="[URL]",
+    help="Also put searches and a dashboard into OpenSearch Dashboards (default URL: AUDIT_DASHBOARDS_URL).",
+)
 @json_option
 def setup(
-    *, settings: Settings, dry_run: bool, retention_days: int | None, no_append_only: bool, as_json: bool
+    *,
+    settings: Settings,
+    dry_run: bool,
+    retention_days: int | None,
+    no_append_only: bool,
+    dashboards: str | None,
+    as_json: bool,
 ) -> None:
     """Prepare OpenSearch for the trail: retention policy, templates, data stream.
 
@@ -35,13 +48,23 @@ def setup(
     \b
     Example:
       audit-logging setup --url https://search.example:9200 --retention-days 365 --dry-run
+      audit-logging setup --dashboards http://127.0.0.1:5601
     """
     from audit_logging.opensearch.admin import AuditAdmin
 
     if retention_days is not None:
         settings = settings.model_copy(update={"retention_days": retention_days})
+    if dashboards:
+        settings = settings.model_copy(
+            update={"dashboards_url": Settings.load(dashboards_url=dashboards).dashboards_url}
+        )
     with AuditAdmin(settings=settings) as admin:
+        if dashboards is not None:
+            admin.setup_dashboards(dry_run=True)  # what cannot be reached is told before anything is changed
         report = admin.setup(dry_run=dry_run, append_only=not no_append_only)
+        if dashboards is not None:
+            more = admin.setup_dashboards(dry_run=dry_run)
+            report = replace(report, steps=report.steps + more.steps, notes=report.notes + more.notes)
     if as_json:
         _print_json(report)
     else:

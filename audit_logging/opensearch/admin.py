@@ -65,6 +65,21 @@ class AuditAdmin:
         # Several instances of an application may start, and set up, at once: look again at what is there now.
         return carry_out(self._client, plan_setup(self._client, self.settings, able, append_only=append_only))
 
+    def setup_dashboards(self, *, dry_run: bool = False) -> SetupReport:
+        """Put index pattern, searches, panels and a dashboard of the stream into OpenSearch Dashboards.
+
+        Args:
+            dry_run: Return what would be done, and change nothing.
+
+        Raises:
+            SettingsError: No ``dashboards_url`` is set.
+            UnreachableError: There was no answer.
+            OpenSearchError: Dashboards refused, or does not hold what it said it had stored.
+        """
+        from audit_logging.opensearch.dashboards import set_up_dashboards
+
+        return set_up_dashboards(self.settings, dry_run=dry_run)
+
     def close(self) -> None:
         """Close the connections."""
         self._client.close()

@@ -100,7 +100,7 @@ def _build_transport(settings: Settings) -> Any:
         logging.getLogger(name).setLevel(logging.ERROR)
     options: dict[str, Any] = {}
     if any(url.startswith("https") for url in settings.opensearch_url):
-        options["ssl_context"] = _tls_context(settings)
+        options["ssl_context"] = tls_context(settings)
     if settings.opensearch_username is not None:
         password = settings.opensearch_password
         options["http_auth"] = (settings.opensearch_username, password.get_secret_value() if password else "")
@@ -117,7 +117,12 @@ def _build_transport(settings: Settings) -> Any:
     return client.transport
 
 
-def _tls_context(settings: Settings) -> ssl.SSLContext:
+def tls_context(settings: Settings) -> ssl.SSLContext:
+    """Return how to speak TLS with the servers that *settings* name.
+
+    Raises:
+        SettingsError: A TLS file cannot be read.
+    """
     try:
         context = ssl.create_default_context(cafile=settings.opensearch_ca_file)
         if settings.opensearch_client_cert is not None:

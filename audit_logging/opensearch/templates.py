@@ -113,15 +113,22 @@ def _policy(stream: str, retention_days: int) -> dict[str, Any]:
 
 
 def _load(name: str, stream: str) -> dict[str, Any]:
-    # A stream's name holds no character that JSON would escape, so renaming the text renames every mention.
-    loaded: dict[str, Any] = orjson.loads(_text(name).replace(DEFAULT_STREAM, stream))
+    loaded: dict[str, Any] = orjson.loads(template_text(f"{name}.json", stream))
     return loaded
 
 
+def template_text(file: str, stream: str) -> str:
+    """Return the text of one of the files, fitted to *stream*.
+
+    A stream's name holds no character that JSON would escape, so renaming the text renames every mention.
+    """
+    return _text(file).replace(DEFAULT_STREAM, stream)
+
+
 @functools.cache
-def _text(name: str) -> str:
+def _text(file: str) -> str:
     """Read one file: in the installed package, or beside it in a source checkout."""
     package = resources.files("audit_logging")
     installed = package / "index_templates"
     directory = installed if installed.is_dir() else Path(str(package)).parent / "index_templates"
-    return (directory / f"{name}.json").read_text("utf-8")
+    return (directory / file).read_text("utf-8")
