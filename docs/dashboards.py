@@ -72,7 +72,8 @@ def _object(kind: str, name: str, attributes: Json, references: list[Json]) -> J
 
 
 def _id(name: str) -> str:
-    return f"{DEFAULT_STREAM}-{name}"
+    # Two hyphens: streams "audit" and "audit-failed" would otherwise share "audit-failed-log-ins".
+    return f"{DEFAULT_STREAM}--{name}"
 
 
 def _title(title: str) -> str:

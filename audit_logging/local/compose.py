@@ -1,30 +1,22 @@
-"""What ``docker-compose.yml`` runs besides the servers: making its secrets, filling Dashboards.
+"""What ``docker-compose.yml`` runs before the servers: making their secrets.
 
 python -m audit_logging.local.compose secrets DIRECTORY      once; later runs change nothing
-python -m audit_logging.local.compose dashboards URL PASSWORD_FILE OBJECTS_FILE
 """
 
 from __future__ import annotations
 
-import base64
-import json
 import os
 import shutil
 import sys
-import urllib.error
-import urllib.request
 from pathlib import Path
-from uuid import uuid4
 
-from audit_logging.errors import AuditError, LocalServerError
+from audit_logging.errors import AuditError
 from audit_logging.local.certificates import write_certificates
 from audit_logging.local.security import ADMIN, DASHBOARDS, new_password, write_rules
 
 HOSTS = ("opensearch", "localhost", "127.0.0.1")
 IMAGE_USER = 1000
 """Both images run as this user and group id."""
-
-TIMEOUT_SECONDS = 60
 
 
 def make_secrets(directory: Path) -> bool:
@@ -61,45 +53,12 @@ def _hand_over(directory: Path) -> None:
             os.chown(path, IMAGE_USER, IMAGE_USER)
 
 
-def import_objects(url: str, password: str, objects: bytes) -> int:
-    """Put saved objects into Dashboards at *url*, over those of the same ids; return how many.
-
-    Raises:
-        LocalServerError: Dashboards does not answer, or refused some.
-    """
-    boundary = uuid4().hex
-    head = f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="audit.ndjson"\r\n'
-    body = f"{head}Content-Type: application/ndjson\r\n\r\n".encode() + objects + f"\r\n--{boundary}--\r\n".encode()
-    request = urllib.request.Request(  # noqa: S310 - the scheme is ours
-        f"{url.rstrip('/')}/api/saved_objects/_import?overwrite=true",
-        data=body,
-        headers={
-            "Authorization": "Basic " + base64.b64encode(f"{ADMIN}:{password}".encode()).decode(),
-            "Content-Type": f"multipart/form-data; boundary={boundary}",
-            "osd-xsrf": "true",
-            "securitytenant": "global",  # what every user sees first
-        },
-    )
-    try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310
-            result = json.load(answer)
-    except (OSError, ValueError) as error:
-        raise LocalServerError(f"Dashboards at {url} did not take the saved objects ({error}): see its log.") from error
-    if not result.get("success"):
-        raise LocalServerError(f"Dashboards at {url} refused saved objects: {json.dumps(result.get('errors', result))}")
-    return int(result["successCount"])
-
-
 def main(arguments: list[str]) -> None:
-    """Run one of the two tasks."""
+    """Run the task."""
     match arguments:
         case ["secrets", directory]:
             made = make_secrets(Path(directory))
             sys.stdout.write("Secrets made.\n" if made else "Secrets are there already.\n")
-        case ["dashboards", url, password_file, objects_file]:
-            objects = Path(objects_file).read_bytes()
-            count = import_objects(url, Path(password_file).read_text().strip(), objects)
-            sys.stdout.write(f"Dashboards has {count} saved objects.\n")
         case _:
             sys.exit(__doc__)
 

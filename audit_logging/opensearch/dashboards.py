@@ -38,7 +38,7 @@ def saved_objects(stream: str = DEFAULT_STREAM) -> list[SavedObject]:
     Example:
         >>> pattern, *others = saved_objects("audit-shop")
         >>> pattern["type"], pattern["id"], others[-1]["id"]
-        ('index-pattern', 'audit-shop', 'audit-shop-overview')
+        ('index-pattern', 'audit-shop', 'audit-shop--overview')
     """
     return [orjson.loads(line) for line in template_text("dashboards/audit.ndjson", stream).splitlines()]
 

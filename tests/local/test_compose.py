@@ -1,33 +1,25 @@
 """`docker-compose.yml` and what it runs, as far as that goes without a Docker engine.
 
-The secrets it makes start a real secured server here, and the saved search's query is run on a real server.
+The secrets it makes start a real secured server here.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
 import subprocess
-import sys
-import threading
-from email import message_from_bytes
-from email.policy import HTTP as email_policy
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 
-from audit_logging.errors import CredentialsError, LocalServerError
+from audit_logging.errors import CredentialsError
 from audit_logging.local import LocalServer, compose, security
-from audit_logging.opensearch.admin import AuditAdmin
 from audit_logging.opensearch.client import Client
 from audit_logging.settings import Settings
 
 ROOT = Path(__file__).parents[2]
-OBJECTS = ROOT / "index_templates" / "dashboards" / "audit.ndjson"
 
 
 @pytest.fixture(scope="module")
@@ -46,12 +38,6 @@ def made(tmp_path_factory):
     directory = tmp_path_factory.mktemp("secrets")
     assert compose.make_secrets(directory)
     return directory
-
-
-@pytest.fixture(scope="module")
-def saved():
-    """The saved objects by their types."""
-    return {(found := json.loads(line))["type"]: found for line in OBJECTS.read_text().splitlines()}
 
 
 class TestFile:
@@ -108,6 +94,8 @@ class TestFile:
         assert {name for name, service in services.items() if "healthcheck" in service} == {"opensearch", "dashboards"}
 
     def test_its_shell_scripts_are_well_formed_and_name_files_that_exist(self, services):
+        assert "audit-logging setup --dashboards" in services["setup"]["command"][0]
+        assert services["setup"]["environment"]["AUDIT_DASHBOARDS_URL"] == "http://dashboards:5601"
         for service in services.values():
             for command in service.get("command", ()):
                 script = command.replace("$$", "$")
@@ -175,113 +163,9 @@ class TestSecrets:
                 client.close()
 
 
-class Dashboards(HTTPServer):
-    """The end of a wire: keeps what it was sent, answers what it is told. (Dashboards is in no package registry.)"""
-
-    def __init__(self, answer):
-        super().__init__(("127.0.0.1", 0), _Keep)
-        self.answer, self.received = answer, None
-        self.url = f"http://127.0.0.1:{self.server_port}/"
-
-    def __enter__(self):
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(self, *_):
-        self.shutdown()
-        self.server_close()
-
-
-class _Keep(BaseHTTPRequestHandler):
-    server: Dashboards
-
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.received = self.path, self.headers, body
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(json.dumps(self.server.answer).encode())
-
-    def log_message(self, *_):
-        pass
-
-
-class TestSavedObjects:
-    def test_they_are_one_pattern_and_one_search_with_fixed_ids(self, saved):
-        assert {kind: found["id"] for kind, found in saved.items()} == {
-            "index-pattern": "audit-events",
-            "search": "audit-failed-log-ins",
-        }
-        assert saved["index-pattern"]["attributes"] == {"title": "audit-events*", "timeFieldName": "@timestamp"}
-
-    def test_the_search_refers_to_the_pattern(self, saved):
-        source = json.loads(saved["search"]["attributes"]["kibanaSavedObjectMeta"]["searchSourceJSON"])
-        (reference,) = saved["search"]["references"]
-        assert source["indexRefName"] == reference["name"]
-        assert (reference["type"], reference["id"]) == ("index-pattern", saved["index-pattern"]["id"])
-
-    def test_the_import_sends_them_as_a_file(self, tmp_path, capsys):
-        (tmp_path / "password").write_text("s3cret\n")
-        with Dashboards({"success": True, "successCount": 2}) as dashboards:
-            compose.main(["dashboards", dashboards.url, str(tmp_path / "password"), str(OBJECTS)])
-        path, headers, body = dashboards.received
-        assert path == "/api/saved_objects/_import?overwrite=true"
-        assert headers["osd-xsrf"] == "true"
-        assert headers["Authorization"] == "Basic YWRtaW46czNjcmV0"
-        head = f"Content-Type: {headers['Content-Type']}\r\n\r\n".encode()
-        (part,) = message_from_bytes(head + body, policy=email_policy).iter_parts()
-        assert part.get_filename() == "audit.ndjson"
-        assert part.get_content().strip() == OBJECTS.read_bytes().strip()
-        assert capsys.readouterr().out == "Dashboards has 2 saved objects.\n"
-
-    def test_a_refusal_is_told(self):
-        refusal = pytest.raises(LocalServerError, match=r'refused saved objects: \[{"id": "x"}\]')
-        with Dashboards({"success": False, "errors": [{"id": "x"}]}) as dashboards, refusal:
-            compose.import_objects(dashboards.url, "s3cret", b"{}")
-
-    def test_no_dashboards_is_told(self):
-        with pytest.raises(LocalServerError, match="did not take the saved objects"):
-            compose.import_objects("http://127.0.0.1:9", "s3cret", b"{}")
-
-    @pytest.mark.server
-    def test_the_saved_query_finds_failed_log_ins_on_a_real_server(self, saved, settings, client, stream):
-        with AuditAdmin(settings=settings) as admin:
-            admin.setup(append_only=False)
-        for number, (category, outcome) in enumerate(
-            [("authentication", "failure"), ("authentication", "success"), ("iam", "failure")]
-        ):
-            event = {
-                "@timestamp": f"2026-01-02T03:04:0{number}.000000Z",
-                "event": {"id": str(number), "category": [category], "outcome": outcome, "action": "user.login"},
-            }
-            client.request("PUT", f"/{stream}/_create/{number}", params={"refresh": True}, body=event)
-        attributes = saved["search"]["attributes"]
-        query = json.loads(attributes["kibanaSavedObjectMeta"]["searchSourceJSON"])["query"]
-        assert query["language"] == "lucene"
-        body = {
-            "query": {"query_string": {"query": query["query"], "analyze_wildcard": True}},
-            "sort": [{field: direction} for field, direction in attributes["sort"]],
-        }
-        found = client.request("POST", f"/{stream}/_search", body=body)["hits"]["hits"]
-        assert [hit["_id"] for hit in found] == ["0"]
-        mapped = client.request("GET", f"/{stream}/_field_caps", params={"fields": ",".join(attributes["columns"])})
-        assert set(mapped["fields"]) >= set(attributes["columns"])
-
-
 def test_wrong_use_shows_how():
     with pytest.raises(SystemExit, match="docker-compose"):
         compose.main([])
-
-
-def test_a_failure_is_one_sentence(tmp_path):
-    (tmp_path / "password").write_text("s3cret")
-    command = [sys.executable, "-m", "audit_logging.local.compose", "dashboards", "http://127.0.0.1:9"]
-    ended = subprocess.run(
-        [*command, str(tmp_path / "password"), str(OBJECTS)], capture_output=True, text=True, check=False
-    )
-    assert ended.returncode == 1
-    assert ended.stderr.startswith("Error: Dashboards at http://127.0.0.1:9 did not take")
-    assert "Traceback" not in ended.stderr
 
 
 def test_making_secrets_as_the_file_does(tmp_path, capsys):
