@@ -39,6 +39,18 @@ FIELD_TYPES = {
 NOT_AGGREGATABLE = ("text", "flat_object")
 META_FIELDS = ("_id", "_index", "_score", "_source")
 
+TIME_AXIS = {
+    "customLabel": "",
+    "drop_partials": False,
+    "extended_bounds": {},
+    "field": "@timestamp",
+    "interval": "auto",
+    "min_doc_count": 1,
+    "scaleMetricValues": False,
+    "timeRange": {"from": "now-7d", "to": "now"},  # while a panel is edited; a dashboard brings its own
+    "useNormalizedOpenSearchInterval": True,
+}
+
 SEARCH_INDEX = "kibanaSavedObjectMeta.searchSourceJSON.index"
 
 
@@ -192,7 +204,7 @@ def _aggregations(panel: Json) -> Iterator[Json]:
     """Yield the measures, then the time axis, then the groupings, numbered from 1."""
     described = [
         *(("metric", measure["type"], _measure(measure)) for measure in panel.get("measure", [{"type": "count"}])),
-        *([("segment", "date_histogram", _time_axis())] if panel.get("over_time") else []),
+        *([("segment", "date_histogram", TIME_AXIS)] if panel.get("over_time") else []),
         *((_bucket_schema(panel), "terms", _terms(group)) for group in panel.get("by", [])),
         *([("group", "filters", _filters(panel["filters"]))] if "filters" in panel else []),
     ]
@@ -209,19 +221,6 @@ def _bucket_schema(panel: Json) -> str:
 def _measure(measure: Json) -> Json:
     label = {"customLabel": measure["label"]} if "label" in measure else {}
     return label | ({"field": measure["field"]} if "field" in measure else {})
-
-
-def _time_axis() -> Json:
-    return {
-        "customLabel": "",
-        "drop_partials": False,
-        "extended_bounds": {},
-        "field": "@timestamp",
-        "interval": "auto",
-        "min_doc_count": 1,
-        "scaleMetricValues": False,
-        "useNormalizedOpenSearchInterval": True,
-    }
 
 
 def _terms(group: Json) -> Json:

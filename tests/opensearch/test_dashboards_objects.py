@@ -202,8 +202,8 @@ class TestFields:
         expected = {}
         for name, by_type in found.items():
             ((kind, can),) = by_type.items()
-            if name.startswith("_") or kind == "object":
-                continue
+            if name.startswith(("_", "labels.", "audit.metadata.")) or kind == "object":
+                continue  # 2.19 also lists the inside of a flat_object, under names that lead nowhere
             assert kind != "alias"
             expected[name] = kind, can["searchable"], can["aggregatable"]
         listed = {
@@ -401,7 +401,7 @@ def test_each_search_finds_what_its_name_promises_and_nothing_else(item, filled)
     assert wanted
     assert {hit["_source"]["event"]["id"] for hit in hits} == wanted
     times = [hit["_source"]["@timestamp"] for hit in hits]
-    assert times == sorted(times, reverse=sort == [{"@timestamp": "desc"}])
+    assert times == sorted(times, reverse="oldest first" not in item["attributes"]["description"])
     for column in item["attributes"]["columns"]:
         assert any(values(hit["_source"], column) for hit in hits), f"the column {column} is always empty"
 
