@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import click
@@ -12,6 +13,9 @@ from audit_logging.settings import Settings
 
 if TYPE_CHECKING:
     from audit_logging.opensearch.steps import SetupReport
+
+FOLDED_FROM = 4
+"""From how many things on that became the same of them, they share a line."""
 
 
 @click.command()
@@ -90,9 +94,12 @@ def _print_table(report: SetupReport) -> None:
 
     would = "would be " if report.dry_run else ""
     rows = []
-    for step in report.steps:
-        outcome = step.outcome if step.outcome in {"unchanged", "left out"} else would + step.outcome
-        rows.append((step.what, step.name, f"{outcome}: {step.detail}" if step.detail else outcome))
+    for (what, outcome, detail), alike in groupby(report.steps, lambda step: (step.what, step.outcome, step.detail)):
+        said = outcome if outcome in {"unchanged", "left out"} else would + outcome
+        names = [step.name for step in alike]
+        # The many objects of Dashboards in few lines; --json names each.
+        shown = names if len(names) < FOLDED_FROM else [f"{len(names)}, from {names[0]} to {names[-1]}"]
+        rows += [(what, name, f"{said}: {detail}" if detail else said) for name in shown]
     table(("what", "name", "outcome"), rows)
     click.echo()
     click.echo(_summary(report))

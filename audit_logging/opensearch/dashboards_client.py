@@ -171,8 +171,7 @@ class DashboardsClient:
         if status == 403:  # noqa: PLR2004
             return CredentialsError(
                 f"The credentials do not allow to store objects in OpenSearch Dashboards at {self.url} (403):"
-                f" {reason}. The user needs to write to its global tenant (role kibana_user and all_access, or a role"
-                " of your own).",
+                f" {reason}. The user needs to use Dashboards, and to write to its global tenant or the workspace.",
                 **facts,
             )
         if status == 404:  # noqa: PLR2004

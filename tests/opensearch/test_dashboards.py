@@ -219,6 +219,7 @@ class TestCommand:
         assert f"{settings.stream}--overview" in " ".join(out.split())
         assert dashboards.held == {}
         assert "Nothing was changed." in out
+        assert out.count("visualization ") == out.count("saved search ") == 1  # one line for all of them
         code, out, _ = setup(*arguments)
         assert code == 0
         assert f"/app/dashboards#/view/{settings.stream}--overview" in out.replace("\n", "")
