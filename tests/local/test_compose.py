@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from importlib import import_module
 from pathlib import Path
 
@@ -164,8 +165,12 @@ class TestSecrets:
 
 
 def test_wrong_use_shows_how():
-    with pytest.raises(SystemExit, match="docker-compose"):
-        compose.main([])
+    ended = subprocess.run(
+        [sys.executable, "-m", "audit_logging.local.compose"], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 1
+    assert "docker-compose.yml" in ended.stderr
+    assert "Traceback" not in ended.stderr
 
 
 def test_making_secrets_as_the_file_does(tmp_path, capsys):
