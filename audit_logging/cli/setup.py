@@ -34,6 +34,7 @@ FOLDED_FROM = 4
     metavar="[URL]",
     help="Also put searches and a dashboard into OpenSearch Dashboards (default URL: AUDIT_DASHBOARDS_URL).",
 )
+@click.option("--security", is_flag=True, help="Also make the roles: writer, analyst, auditor, administrator.")
 @json_option
 def setup(
     *,
@@ -42,6 +43,7 @@ def setup(
     retention_days: int | None,
     no_append_only: bool,
     dashboards: str | None,
+    security: bool,
     as_json: bool,
 ) -> None:
     """Prepare OpenSearch for the trail: retention policy, templates, data stream.
@@ -53,6 +55,7 @@ def setup(
     Example:
       audit-logging setup --url https://search.example:9200 --retention-days 365 --dry-run
       audit-logging setup --dashboards http://127.0.0.1:5601
+      audit-logging setup --security
     """
     from audit_logging.opensearch.admin import AuditAdmin
 
@@ -63,11 +66,12 @@ def setup(
             update={"dashboards_url": Settings.load(dashboards_url=dashboards).dashboards_url}
         )
     with AuditAdmin(settings=settings) as admin:
-        if dashboards is not None:
-            admin.setup_dashboards(dry_run=True)  # what cannot be reached is told before anything is changed
+        extras = [admin.setup_security] * security + [admin.setup_dashboards] * (dashboards is not None)
+        for set_up in extras:
+            set_up(dry_run=True)  # what cannot be done is told before anything is changed
         report = admin.setup(dry_run=dry_run, append_only=not no_append_only)
-        if dashboards is not None:
-            more = admin.setup_dashboards(dry_run=dry_run)
+        for set_up in extras:
+            more = set_up(dry_run=dry_run)
             report = replace(report, steps=report.steps + more.steps, notes=report.notes + more.notes)
     if as_json:
         _print_json(report)

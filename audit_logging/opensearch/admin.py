@@ -80,6 +80,21 @@ class AuditAdmin:
 
         return set_up_dashboards(self.settings, dry_run=dry_run)
 
+    def setup_security(self, *, dry_run: bool = False) -> SetupReport:
+        """Give the server the roles of the stream: writer, analyst, tenant analyst, auditor, administrator.
+
+        Args:
+            dry_run: Return what would be done, and change nothing.
+
+        Raises:
+            UnreachableError: There was no answer.
+            OpenSearchError: The server has no security plugin, or refused.
+        """
+        from audit_logging.opensearch.roles import plan_roles
+
+        report = plan_roles(self._client, self.settings.stream, Capabilities.probe(self._client))
+        return report if dry_run else carry_out(self._client, report)
+
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
