@@ -1,6 +1,7 @@
 """The doctor: looks at everything the promises rest on, and says what is weaker than it could be.
 
-It looks only: nothing is changed, and no event is written into a trail that could never let go of it.
+Nothing is changed, and no event is written into a trail that could never let go of it; what the credentials may do is
+tried on what does not exist.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from audit_logging.opensearch.check import Check
 from audit_logging.opensearch.client import Client
 from audit_logging.opensearch.disk import check_spool
 from audit_logging.opensearch.ism import explain
+from audit_logging.opensearch.rights import check_rights
 from audit_logging.opensearch.setup import NO_ISM, NOT_APPEND_ONLY, plan_setup, read_stream
 
 if TYPE_CHECKING:
@@ -69,6 +71,7 @@ def diagnose(settings: Settings) -> Diagnosis:
         able = Capabilities.probe(client)
         checks.append(_server(able, settings))
         checks += _trail(client, settings, able)
+        checks.append(check_rights(client, settings.stream, able))
         checks.append(_clock(client))
     except UnreachableError as error:
         return Diagnosis((*checks, Check("server", "problem", str(error))), answered=False)

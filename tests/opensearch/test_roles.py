@@ -211,6 +211,18 @@ class TestAllowed:
         assert diagnose(as_role("administrator")).problems == ()
 
 
+class TestDoctor:
+    def test_it_tells_when_the_credentials_can_do_more_than_they_should(self, owner, as_role):
+        (check,) = [check for check in diagnose(owner).checks if check.name == "rights"]
+        assert check.verdict == "warning"
+        assert "may delete events, delete backing indices, manage users and roles" in check.sentence
+        assert f"{STREAM}-writer" in check.remedy
+        (check,) = [check for check in diagnose(as_role("administrator")).checks if check.name == "rights"]
+        assert "may delete backing indices." in check.sentence
+        (check,) = [check for check in diagnose(as_role("auditor")).checks if check.name == "rights"]
+        assert check.verdict == "ok"
+
+
 class TestSetup:
     def test_a_second_time_changes_nothing_and_what_was_changed_by_hand_is_mended(self, owner):
         client = Client(owner)
