@@ -43,8 +43,10 @@ def role_definition(stream: str, role: str) -> dict[str, Any]:
     indices of ``audit-payroll`` as well.
 
     Example:
-        >>> [allowed["index_patterns"] for allowed in role_definition("audit-shop", "writer")["index_permissions"]]
-        [['audit-shop'], ['/\\.ds-audit-shop-[0-9]+/']]
+        >>> for allowed in role_definition("audit-shop", "writer")["index_permissions"]:
+        ...     print(*allowed["index_patterns"])
+        audit-shop
+        /\\.ds-audit-shop-[0-9]+/
     """
     escaped = template_text(f"roles/{role}.json", stream).replace(f"ds-{stream}-", f"ds-{_escaped(stream)}-")
     definition: dict[str, Any] = orjson.loads(escaped)
