@@ -101,6 +101,11 @@ class Settings(BaseSettings):
         description="What has happened when an emit call returns: `process` (survives kill -9), `disk` (survives"
         " power loss), `indexed` (acknowledged by OpenSearch).",
     )
+    durability_overrides: Annotated[dict[str, Durability], NoDecode, BeforeValidator(_pairs)] = Field(
+        default_factory=dict,
+        description="Durability per event type, over `durability`; `*` stands for anything:"
+        " `user.login=disk,admin.*=disk`.",
+    )
     indexed_timeout_seconds: float = Field(
         30.0, gt=0, description="Longest wait of an `indexed` call before it raises, in seconds."
     )

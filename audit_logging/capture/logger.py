@@ -33,7 +33,7 @@ class AuditLogger(TypedCalls):
 
         Args:
             event_type: Dotted ``noun.verb``; registered or new.
-            durability: ``process``, ``disk`` or ``indexed``; None: the setting's.
+            durability: ``process``, ``disk`` or ``indexed``; None: what the settings say of the event's type.
             **facts: The common keywords and the type's own; any other becomes metadata.
 
         Raises:

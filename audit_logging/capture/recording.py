@@ -53,7 +53,7 @@ class _RecordingTrail(Trail):
         *,
         origin: Origin | None = None,
     ) -> str:
-        self._durability(durability)
+        self._durabilities.of(event_type, durability)
         document = self._document(event_type, facts, origin)
         self._events.append(orjson.loads(document.canonical))
         return document.event_id

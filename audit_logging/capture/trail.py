@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import weakref
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from audit_logging.capture.console import print_event
+from audit_logging.capture.durability import Durabilities
 from audit_logging.capture.processors import merge_context
 from audit_logging.capture.writer import Writer
 from audit_logging.errors import NotIndexedError, SettingsError
@@ -15,17 +16,16 @@ from audit_logging.events.catalogue import CATALOGUE
 from audit_logging.events.document import DocumentBuilder
 from audit_logging.events.values import PlainValues
 from audit_logging.privacy.redaction import SecretKeys
-from audit_logging.settings import Durability, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from audit_logging.events.document import Document, Origin
+    from audit_logging.settings import Settings
     from audit_logging.shipping.shipper import Shipper
 
     Processor = Callable[[Any, str, Any], Any]
 
-_DURABILITIES = frozenset(get_args(Durability))
 _log = logging.getLogger("audit_logging")
 
 
@@ -40,7 +40,7 @@ class Trail:
     def __init__(self, settings: Settings, processors: Sequence[Processor] = ()) -> None:
         self.settings = settings
         self._processors: tuple[Processor, ...] = (merge_context, *processors)
-        self._builder = DocumentBuilder(settings, CATALOGUE, PlainValues(SecretKeys(settings.redact_keys)))
+        self._durabilities = Durabilities(settings)
         self._console = settings.console if settings.console is not None else _is_at_a_developers_terminal(settings)
         if settings.opensearch_url:
             _check_connection_settings(settings)
@@ -50,6 +50,8 @@ class Trail:
         os.register_at_fork(after_in_child=lambda: (method := forked()) and method())
 
     def _start_afresh(self) -> None:
+        secret_keys = SecretKeys(self.settings.redact_keys)
+        self._builder = DocumentBuilder(self.settings, CATALOGUE, PlainValues(secret_keys))
         self._writer = Writer(self.settings)
         self._shipper: Shipper | None = None
         self._begun = False
@@ -77,7 +79,7 @@ class Trail:
         Args:
             event_type: Dotted name.
             facts: Keywords of the typed call, of any Python type.
-            durability: ``process``, ``disk`` or ``indexed``; None: the setting's.
+            durability: ``process``, ``disk`` or ``indexed``; None: what the settings say of the event's type.
             origin: For an event that another system recorded first: what it determined (see
                 :meth:`~audit_logging.events.document.DocumentBuilder.build`).
 
@@ -85,7 +87,7 @@ class Trail:
             DurabilityError: The promise could not be kept (see its subclasses).
             InvalidEventError: A value did not validate and ``on_invalid`` is ``raise``.
         """
-        durability = self._durability(durability)
+        durability = self._durabilities.of(event_type, durability)
         document = self._document(event_type, facts, origin)
         indexed = durability == "indexed"
         if indexed and not self.settings.opensearch_url:
@@ -106,18 +108,11 @@ class Trail:
 
     async def aemit(self, event_type: str, facts: Mapping[str, Any], durability: str | None = None) -> str:
         """Do the same without holding up the event loop where the durability means waiting."""
-        if self._durability(durability) == "process" and self._writer.has_room:
+        if self._durabilities.of(event_type, durability) == "process" and self._writer.has_room:
             return self.emit(event_type, facts, durability)
         import asyncio  # loaded already where a coroutine runs; 20 ms for every import of the library otherwise
 
         return await asyncio.to_thread(self.emit, event_type, facts, durability)
-
-    def _durability(self, durability: str | None) -> str:
-        if durability is None:
-            return self.settings.durability
-        if durability not in _DURABILITIES:
-            raise SettingsError(f"There is no durability {durability!r}: choose process, disk or indexed.")
-        return durability
 
     def _document(self, event_type: str, facts: Mapping[str, Any], origin: Origin | None = None) -> Document:
         enriched: Any = dict(facts)

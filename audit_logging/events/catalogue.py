@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
+from string import Formatter
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ConfigDict, create_model
@@ -315,6 +316,8 @@ class Catalogue:
     def __init__(self) -> None:
         self._by_name = {event_type.name: event_type for event_type in _CORE}
         self._by_call = {event_type.call: event_type for event_type in _CORE if not event_type.internal}
+        self.revision = 0
+        """Changes with every registration, for those who keep what they derived from a type."""
 
     def __iter__(self) -> Iterator[EventType]:
         return iter(self._by_name.values())
@@ -352,11 +355,12 @@ class Catalogue:
             ecs_type: ECS ``event.type``.
 
         Raises:
-            EventError: The name is malformed or its call taken, or the pair of category and type is none of ECS's.
+            EventError: Name or message are malformed, the call is taken, or category and type are no pair of ECS's.
         """
         if not _NAME.fullmatch(name):
             raise EventError(f"{name!r} is no event type: write noun.verb in lower case, such as 'invoice.approved'.")
         _check_pairs(name, category, ecs_type)
+        _check_sentence(name, message or "")
         event_type = EventType(
             name,
             message or "{actor}: {event_type}",
@@ -371,6 +375,7 @@ class Catalogue:
         if taken is not None and taken != event_type:
             raise EventError(f"{name!r} cannot be registered: {taken.name!r} is there already and differs.")
         self._by_name[name] = self._by_call[event_type.call] = event_type
+        self.revision += 1
         return event_type
 
 
@@ -395,6 +400,17 @@ _PAIRS = {
     "web": frozenset("access error info".split()),
 }
 """ECS, "Categorization fields": the event types expected in each category."""
+
+
+def _check_sentence(name: str, sentence: str) -> None:
+    """Hold a sentence to keywords in braces: anything more could fail with a value, when the event is emitted."""
+    try:
+        parts = list(Formatter().parse(sentence))
+    except ValueError as error:
+        raise EventError(f"{name!r}: its message has unbalanced braces; write {{{{ for one that is meant.") from error
+    for _, keyword, form, conversion in parts:
+        if keyword is not None and (form or conversion or not keyword.isidentifier()):
+            raise EventError(f"{name!r}: its message may hold keywords in braces, such as {{actor}}, and nothing more.")
 
 
 def _check_pairs(name: str, categories: tuple[str, ...], types: tuple[str, ...]) -> None:

@@ -18,6 +18,7 @@ from audit_logging.errors import InvalidEventError
 from audit_logging.events.bounds import fit
 from audit_logging.events.identity import new_event_id, now
 from audit_logging.events.models import CommonFields
+from audit_logging.events.stamps import Stamps
 from audit_logging.events.values import PlainValues, add_unique, text
 
 if TYPE_CHECKING:
@@ -71,12 +72,14 @@ API_CALL_PATHS: Mapping[str, tuple[str, ...]] = {
 }
 """Where the own keywords of ``api.call`` stand."""
 
-_NANOSECONDS_PER_MILLISECOND = 1_000_000
 _USERS = ("user_id", "user_name", "effective_user_id", "target_user_id", "target_user_name")
 _ADDRESSES = ("source_ip", "client_ip")
 _SPLICE_OFFSET = len('{"@timestamp":"2026-01-01T00:00:00.000000Z","audit":{')
 
 _log = logging.getLogger("audit_logging")
+
+Keywords: TypeAlias = "tuple[dict[str, Any], dict[str, Any], tuple[str, ...]]"
+"""The valid keywords, what becomes metadata, and the names of what did not validate."""
 
 Origin: TypeAlias = "Mapping[tuple[str, ...], Any]"
 """Paths in the document and what stands there instead of what this process would put; None: nothing."""
@@ -89,13 +92,16 @@ class Document(NamedTuple):
         event_id: Id of the event.
         canonical: The canonical JSON, without the seal.
         splice: Offset in *canonical* at which ``"integrity":{…},`` keeps the keys sorted.
-        fields: The same as an object, for those who look at it in the process. Not to be changed.
     """
 
     event_id: str
     canonical: bytes
     splice: int
-    fields: dict[str, Any]
+
+    @property
+    def fields(self) -> Any:
+        """The same as an object, parsed anew each time."""
+        return orjson.loads(self.canonical)
 
 
 class DocumentBuilder:
@@ -119,6 +125,7 @@ class DocumentBuilder:
         }
         self._service = {name: text(value, 1024) for name, value in service.items() if value is not None}
         self._host = {"name": text(socket.gethostname(), 1024)}
+        self._stamps = Stamps(catalogue, lambda *given: self._draw(*given)[0].canonical)
         self._warned: set[tuple[str, tuple[str, ...]]] = set()
 
     def build(self, event_type: str, facts: Mapping[str, Any], origin: Origin | None = None) -> Document:
@@ -132,28 +139,37 @@ class DocumentBuilder:
         Raises:
             InvalidEventError: A value did not validate and the settings ask to ``raise``.
         """
+        event_id, moment = new_event_id(), now()
+        if origin is None and type(event_type) is str:
+            printed = self._stamps.print(event_type, facts, event_id, moment)
+            if printed is not None:
+                return Document(*printed, _SPLICE_OFFSET)
         name = event_type if type(event_type) is str else str(self._plain.of(event_type))
-        known = self._catalogue.get(name)
-        given = self._plain.of_mapping(facts)
-        valid, extra, invalid = _validate(known, given)
+        document, invalid = self._draw(name, facts, event_id, moment, origin)
         if invalid:
             self._report(name, invalid)
-        return self._assemble(known, valid, extra, invalid, origin)
+        elif origin is None:
+            self._stamps.learn(name, facts, event_id, moment, document.canonical)
+        return document
+
+    def _draw(
+        self, name: str, facts: Mapping[str, Any], event_id: str, moment: str, origin: Origin | None = None
+    ) -> tuple[Document, tuple[str, ...]]:
+        """Do what :meth:`build` does, the exact way; also return the names of what did not validate."""
+        known = self._catalogue.get(name)
+        valid, extra, invalid = _validate(known, self._plain.of_mapping(facts))
+        return self._assemble(known, (valid, extra, invalid), event_id, moment, origin), invalid
 
     def _assemble(
-        self,
-        event_type: EventType,
-        valid: dict[str, Any],
-        extra: dict[str, Any],
-        invalid: tuple[str, ...],
-        origin: Origin | None,
+        self, event_type: EventType, keywords: Keywords, event_id: str, moment: str, origin: Origin | None
     ) -> Document:
+        valid, extra, invalid = keywords
         outcome, severity = event_type.judge(valid)
         severity = self._overrides.get(event_type.name, severity)
         audit: dict[str, Any] = {"schema": SCHEMA}
         event: dict[str, Any] = {
             "action": text(event_type.name),
-            "id": valid.get("event_id") or new_event_id(),
+            "id": valid.get("event_id") or event_id,
             "kind": "event",
             "outcome": outcome,
             "severity": SEVERITY_NUMBERS[severity],
@@ -161,7 +177,7 @@ class DocumentBuilder:
         if event_type.category:
             event["category"], event["type"] = event_type.category, event_type.ecs_type
         document: dict[str, Any] = {
-            "@timestamp": now(),
+            "@timestamp": moment,
             "audit": audit,
             "event": event,
             "host": self._host,
@@ -179,7 +195,7 @@ class DocumentBuilder:
         if origin:
             self._take_over(origin, document)
         canonical = fit(document)
-        return Document(event["id"], canonical, _splice(audit), document)
+        return Document(event["id"], canonical, _splice(audit))
 
     def _place(self, event_type: EventType, valid: dict[str, Any], document: dict[str, Any]) -> dict[str, Any]:
         """Put every validated keyword where it stands; return those that are metadata."""
@@ -199,8 +215,6 @@ class DocumentBuilder:
             for step in path[:-1]:
                 node = node.setdefault(step, {})
             node[path[-1]] = value
-        if "response_time_ms" in valid and own_paths:
-            document["event"]["duration"] = round(valid["response_time_ms"] * _NANOSECONDS_PER_MILLISECOND)
         return metadata
 
     def _take_over(self, origin: Origin, document: dict[str, Any]) -> None:
@@ -226,7 +240,7 @@ class DocumentBuilder:
             )
 
 
-def _validate(event_type: EventType, given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], tuple[str, ...]]:
+def _validate(event_type: EventType, given: dict[str, Any]) -> Keywords:
     """Return the valid keywords, what becomes metadata, and the names of what did not validate."""
     try:
         return *_run(event_type.model, given), ()

@@ -21,6 +21,9 @@ FIRST_MOMENT = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
 LAST_MOMENT = dt.datetime(2262, 4, 11, tzinfo=dt.timezone.utc)
 """What the mapping type ``date_nanos`` can hold (OpenSearch documentation, "Date nanoseconds"), to the day."""
 
+_FIRST_TEXT, _LAST_TEXT = iso_utc(FIRST_MOMENT), iso_utc(LAST_MOMENT)
+_AS_STORED = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z")
+
 
 def _as_list(value: Any) -> Any:
     """Take one value where a list is expected."""
@@ -28,16 +31,17 @@ def _as_list(value: Any) -> Any:
 
 
 @lru_cache(maxsize=4096)
-def _address(value: str) -> str:
+def address(value: str) -> str:
     """Return the canonical form of an IP address; an IPv4 one inside IPv6 as IPv4."""
-    address = ipaddress.ip_address(value.strip())
-    mapped = getattr(address, "ipv4_mapped", None)
-    if getattr(address, "scope_id", None):
+    parsed = ipaddress.ip_address(value.strip())
+    mapped = getattr(parsed, "ipv4_mapped", None)
+    if getattr(parsed, "scope_id", None):
         raise ValueError("an address with a zone index has no meaning outside its host")
-    return str(mapped or address)
+    return str(mapped or parsed)
 
 
-def _money(value: str) -> str:
+def money(value: str) -> str:
+    """Return a decimal number without an exponent."""
     try:
         amount = Decimal(value)
     except InvalidOperation:
@@ -47,22 +51,31 @@ def _money(value: str) -> str:
     return format(amount, "f") if len(value) <= 64 else value  # noqa: PLR2004 - 1E+999999 must not become a megabyte
 
 
-def _moment(value: Any) -> str:
+def moment(value: Any) -> str:
+    """Return a time with a zone in UTC, as the document has it."""
+    if isinstance(value, str) and _AS_STORED.fullmatch(value) and _FIRST_TEXT <= value < _LAST_TEXT:
+        dt.datetime.fromisoformat(value[:-1])
+        return value
     if isinstance(value, str):
         text = value.strip()
         # Python 3.10 knows neither Z nor fractions of other than three or six digits.
         text = re.sub(r"[zZ]$", "+00:00", text)
         text = re.sub(r"\.(\d{1,9})\d*", lambda match: "." + match[1][:6].ljust(6, "0"), text)
-        moment = dt.datetime.fromisoformat(text)
+        time = dt.datetime.fromisoformat(text)
     elif isinstance(value, int) and not isinstance(value, bool):
-        moment = dt.datetime.fromtimestamp(value, tz=dt.timezone.utc)
+        time = dt.datetime.fromtimestamp(value, tz=dt.timezone.utc)
     else:
         raise ValueError("a time is ISO 8601 text with a zone")  # noqa: TRY004 - pydantic turns ValueErrors into findings
-    if moment.tzinfo is None:
+    if time.tzinfo is None:
         raise ValueError("a time needs a zone, such as Z or +02:00")
-    if not FIRST_MOMENT <= moment < LAST_MOMENT:
+    if not FIRST_MOMENT <= time < LAST_MOMENT:
         raise ValueError("a time lies between 1970 and 2262, which is what OpenSearch's date_nanos holds")
-    return iso_utc(moment)
+    return iso_utc(time)
+
+
+def nanoseconds(milliseconds: float) -> int:
+    """Return a duration in the unit of ``event.duration``."""
+    return round(milliseconds * 1_000_000)
 
 
 def _changes(value: Any) -> list[dict[str, Any]]:
@@ -89,12 +102,13 @@ def _is_change(change: Any) -> bool:
 Text = str
 """An id is an id, whatever the application keeps it as: numbers are taken as text (see ``Fields.model_config``)."""
 Texts = Annotated[list[str], BeforeValidator(_as_list)]
-IPAddress = Annotated[Text, AfterValidator(_address)]
-Moment = Annotated[str, BeforeValidator(_moment)]
-Money = Annotated[Text, AfterValidator(_money)]
+IPAddress = Annotated[Text, AfterValidator(address)]
+Moment = Annotated[str, BeforeValidator(moment)]
+Money = Annotated[Text, AfterValidator(money)]
 Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Count = Annotated[int, Field(ge=0)]
+Milliseconds = Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False), AfterValidator(nanoseconds)]
 Outcome = Literal["success", "failure", "unknown"]
 
 
@@ -180,7 +194,7 @@ class ApiCallFields(Fields):
     endpoint: Text
     method: Text
     status_code: Annotated[int, Field(ge=100, le=599)]
-    response_time_ms: Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)] | None = None
+    response_time_ms: Milliseconds | None = None
 
 
 class KeyFields(Fields):

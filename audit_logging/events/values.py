@@ -84,9 +84,9 @@ class PlainValues:
         if value is None or kind is bool:
             return value
         if kind is int:
-            return value if value in _INT64 else text(_digits(value), room)
+            return value if value in INT64 else text(_digits(value), room)
         if kind is float:
-            return _float_text(value)
+            return float_text(value)
         try:
             return self._container_or_other(value, room, depth, inside)
         except Exception as error:  # noqa: BLE001 - whatever an application's object does, the event must not be lost
@@ -145,7 +145,8 @@ class PlainValues:
         return plain if isinstance(plain, str) else _json(plain).decode()
 
 
-_INT64: Final = range(-(1 << 63), 1 << 63)
+INT64: Final = range(-(1 << 63), 1 << 63)
+"""The integers that stay integers."""
 
 
 def text(value: str, room: int = MAX_TEXT_BYTES) -> str:
@@ -206,12 +207,17 @@ def _simpler(value: Any) -> Any:
     if isinstance(value, (bytes, bytearray, memoryview)):
         return "base64:" + base64.b64encode(value).decode()
     if isinstance(value, dt.datetime):
-        return iso_utc(value) if value.tzinfo is not None else value.isoformat()
+        return time_text(value)
     if isinstance(value, (dt.date, dt.time)):
         return value.isoformat()
     if isinstance(value, BaseException):
         return f"{type(value).__name__}: {value}"
     return str(value)
+
+
+def time_text(value: dt.datetime) -> str:
+    """Return a time in ISO 8601, in UTC where it has a zone."""
+    return iso_utc(value) if value.tzinfo is not None else value.isoformat()
 
 
 def iso_utc(moment: dt.datetime) -> str:
@@ -235,7 +241,8 @@ def _digits(value: int) -> str:
         return hex(value)
 
 
-def _float_text(value: float) -> str:
+def float_text(value: float) -> str:
+    """Return a float as its shortest text; what is not finite by name."""
     if math.isfinite(value):
         return repr(value)
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"

@@ -8,7 +8,7 @@ from collections import OrderedDict, deque
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from audit_logging.events.values import MAX_KEY_BYTES, MAX_TEXT_BYTES, PlainValues, text
@@ -173,5 +173,5 @@ class TestCost:
         assert len(result) == 70_001
 
 
-settings.register_profile("default", deadline=None)
+settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("default")
