@@ -46,7 +46,6 @@ class Chain:
         self.writer = writer
         self.sequence = 0
         self.head = sha256(writer.encode()).hexdigest()
-        self._tail = f',"writer":"{writer}"}},'.encode()
 
     def seal(self, canonical: bytes, splice: int) -> SealedDocument:
         """Return the document that follows the head.
@@ -57,12 +56,9 @@ class Chain:
         """
         sequence = self.sequence + 1
         digest = digest_of(self.head, self.writer, sequence, canonical)
-        seal = b'"integrity":{"hash":"%b","previous":"%b","sequence":%d' % (
-            digest.encode(),
-            self.head.encode(),
-            sequence,
-        )
-        return SealedDocument(sequence, digest, b"".join((canonical[:splice], seal, self._tail, canonical[splice:])))
+        seal = f'"hash":"{digest}","previous":"{self.head}","sequence":{sequence},"writer":"{self.writer}"'
+        payload = b'%b"integrity":{%b},%b' % (canonical[:splice], seal.encode(), canonical[splice:])
+        return SealedDocument(sequence, digest, payload)
 
     def advance(self, sealed: SealedDocument) -> None:
         """Make *sealed*, which is now safely written, the head."""
@@ -76,7 +72,7 @@ def new_writer_id() -> str:
 
 def digest_of(previous: str, writer: str, sequence: int, canonical: bytes) -> str:
     """Return the hash of one event, in hexadecimal."""
-    return sha256(b"%b%b-%d%b" % (previous.encode(), writer.encode(), sequence, canonical)).hexdigest()
+    return sha256(f"{previous}{writer}-{sequence}".encode() + canonical).hexdigest()
 
 
 def canonical_form(document: dict[str, object]) -> bytes:
