@@ -48,7 +48,7 @@ def typed_call(event_type: EventType) -> Any:
     name, required = event_type.name, frozenset(event_type.required)
 
     def call(self: TypedCalls, **facts: Any) -> str:
-        if missing := required - facts.keys():
+        if required and (missing := required - facts.keys()):
             raise TypeError(f"{event_type.call}() is missing the keywords {', '.join(sorted(missing))}")
         return self.emit(name, **facts)
 

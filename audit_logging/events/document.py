@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from audit_logging.errors import InvalidEventError
 from audit_logging.events.bounds import fit
-from audit_logging.events.identity import new_event_id, now
+from audit_logging.events.identity import new_identity
 from audit_logging.events.models import CommonFields
 from audit_logging.events.stamps import Stamps
 from audit_logging.events.values import PlainValues, add_unique, text
@@ -139,11 +139,11 @@ class DocumentBuilder:
         Raises:
             InvalidEventError: A value did not validate and the settings ask to ``raise``.
         """
-        event_id, moment = new_event_id(), now()
+        event_id, moment = new_identity()
         if origin is None and type(event_type) is str:
             printed = self._stamps.print(event_type, facts, event_id, moment)
             if printed is not None:
-                return Document(*printed, _SPLICE_OFFSET)
+                return Document(printed[0], printed[1], _SPLICE_OFFSET)
         name = event_type if type(event_type) is str else str(self._plain.of(event_type))
         document, invalid = self._draw(name, facts, event_id, moment, origin)
         if invalid:

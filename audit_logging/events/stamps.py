@@ -78,7 +78,7 @@ class Stamps:
             if shape is None or self._revision != self._catalogue.revision:
                 return None
             values = shape.values(facts, event_id, moment)
-            stamp = shape.stamps.get(shape.choice(values))
+            stamp = shape.stamps.get(shape.choose(values))
             canonical = stamp.print(values) if stamp is not None else None
         except Exception:  # noqa: BLE001 - whatever is the matter with a value, the exact way knows what to do
             return None
@@ -93,7 +93,7 @@ class Stamps:
             if shape is None or len(shape.stamps) >= _MOST_STAMPS_OF_A_SHAPE:
                 return
             values = shape.values(facts, event_id, moment)
-            choice = shape.choice(values)
+            choice = shape.choose(values)
             if choice not in shape.stamps and not shape.is_awkward(values):
                 shape.stamps[choice] = None  # whatever happens now, it is not tried again
                 shape.stamps[choice] = self._cut(event_type, facts, shape, values, canonical)
@@ -126,9 +126,15 @@ class _Shape:
     """The events of one type with the same keywords, and values of the same types.
 
     Values are counted by their place among the facts; the event's own id and time follow.
+
+    Attributes:
+        choose: Returns, of the values, what decides between documents that differ in more than what is copied.
+        copied: The places of what is copied.
+        event_id: The place of the event's id.
+        stamps: What was learnt, by choice; None where the exact way is the only one.
     """
 
-    __slots__ = ("_chosen", "_compared", "_slots", "_steps", "copied", "event_id", "stamps")
+    __slots__ = ("_chosen", "_compared", "_slots", "_steps", "choose", "copied", "event_id", "stamps")
 
     def __init__(self, event_type: EventType, facts: Mapping[str, Any]) -> None:
         names = list(facts)
@@ -139,9 +145,10 @@ class _Shape:
         self._slots = {place: role for place, role in enumerate(roles) if isinstance(role, Slot)}
         self._steps = [(place, step) for place, slot in self._slots.items() for step in slot.steps]
         chosen = [place for place, role in enumerate(roles) if role is Role.CHOICE]
-        self._chosen = itemgetter(*chosen) if chosen else None
+        self._chosen: Callable[[Sequence[Any]], Any] = itemgetter(*chosen) if chosen else _nothing
         groups = [[place for place in self._slots if names[place] in group] for group in _COMPARED]
         self._compared = [group for group in groups if len(group) > 1]
+        self.choose = self._choice if self._compared else self._chosen
         self.copied = [*self._slots, len(names), len(names) + 1]
         self.event_id = names.index("event_id") if facts.get("event_id") is not None else len(names)
         self.stamps: dict[Any, _Stamp | None] = {}
@@ -153,12 +160,8 @@ class _Shape:
             values[place] = step(values[place])
         return values
 
-    def choice(self, values: Sequence[Any]) -> Any:
-        """Return what decides between documents that differ in more than what is copied."""
-        chosen = self._chosen(values) if self._chosen else None
-        if not self._compared:
-            return chosen
-        return (chosen, *[_ranks([values[place] for place in group]) for group in self._compared])
+    def _choice(self, values: Sequence[Any]) -> tuple[Any, ...]:
+        return (self._chosen(values), *[_ranks([values[place] for place in group]) for group in self._compared])
 
     def is_awkward(self, values: Sequence[Any]) -> bool:
         """Tell whether no stamp could print these values."""
@@ -179,6 +182,10 @@ class _Shape:
         for (place, slot), mark in zip(self._slots.items(), marks, strict=False):
             marked[names[place]] = slot.mark(mark)
         return marked, marks[-2], moment_mark(marks[-1])
+
+
+def _nothing(_: Sequence[Any]) -> None:
+    return None
 
 
 def _ranks(values: list[str]) -> tuple[int, ...]:
