@@ -282,6 +282,12 @@ class TestRegistration:
         with pytest.raises(EventError, match="noun"):
             Catalogue().register(name)
 
+    @pytest.mark.parametrize("message", ["{amount:>10}", "{user_id!r}", "{0}", "{}", "{a.b}", "{a[0]}", "{actor", "}"])
+    def test_a_message_holds_keywords_and_nothing_more(self, message):
+        """What could fail with some value is refused before there is an event to lose."""
+        with pytest.raises(EventError, match="message"):
+            Catalogue().register("a.b", message=message)
+
     def test_only_ecs_pairs_are_allowed(self):
         """Category and type are ECS's, and fit together."""
         with pytest.raises(EventError, match="no ECS category"):
