@@ -154,6 +154,26 @@ class TestWithoutServer:
         assert all(after["previous"] == before["hash"] for before, after in zip(seals, seals[1:], strict=False))
 
 
+def test_a_forked_child_tells_its_own_pid(tmp_path):
+    """Nothing that the parent learnt of an event's document is told for the child."""
+    import orjson
+
+    audit.configure(spool_dir=tmp_path)
+    for _ in range(2):
+        log.user_logout(user_id="u-42")
+    child = os.fork()
+    if child == 0:
+        log.user_logout(user_id="u-42")
+        os._exit(0)
+    os.waitpid(child, 0)
+    events = [
+        orjson.loads(record.payload)
+        for path in SpoolDirectory(tmp_path).writers()
+        for record in SpoolReader(path).read(1 << 20)
+    ]
+    assert sorted(event["process"]["pid"] for event in events) == sorted([os.getpid(), os.getpid(), child])
+
+
 def run(script, **environment):
     """Run a script in a process of its own."""
     return subprocess.run(
