@@ -63,7 +63,10 @@ def moment(value: Any) -> str:
         text = re.sub(r"\.(\d{1,9})\d*", lambda match: "." + match[1][:6].ljust(6, "0"), text)
         time = dt.datetime.fromisoformat(text)
     elif isinstance(value, int) and not isinstance(value, bool):
-        time = dt.datetime.fromtimestamp(value, tz=dt.timezone.utc)
+        try:
+            time = dt.datetime.fromtimestamp(value, tz=dt.timezone.utc)
+        except (OverflowError, OSError) as error:
+            raise ValueError("a time lies between 1970 and 2262") from error
     else:
         raise ValueError("a time is ISO 8601 text with a zone")  # noqa: TRY004 - pydantic turns ValueErrors into findings
     if time.tzinfo is None:

@@ -175,6 +175,8 @@ class TestInvalid:
             ("timestamp", "1969-12-31T23:59:59Z"),
             ("timestamp", "2300-01-01T00:00:00Z"),
             ("timestamp", "gestern"),
+            ("timestamp", 2**56),
+            ("timestamp", 2**62),
             ("changes", "everything"),
             ("changes", [{"after": 1}]),
             ("labels", ["a"]),
