@@ -28,9 +28,11 @@ from audit_logging.settings import Settings
 
 if TYPE_CHECKING:
     from audit_logging.opensearch.admin import AuditAdmin
+    from audit_logging.query.async_reader import AsyncAuditReader
     from audit_logging.query.reader import AuditReader
 
 __all__ = [
+    "AsyncAuditReader",
     "AuditAdmin",
     "AuditError",
     "AuditHandler",
@@ -61,6 +63,7 @@ __all__ = [
 register_event_type = CATALOGUE.register
 
 _LATE = {
+    "AsyncAuditReader": "audit_logging.query.async_reader",
     "AuditAdmin": "audit_logging.opensearch.admin",
     "AuditReader": "audit_logging.query.reader",
 }

@@ -126,6 +126,11 @@ class Settings(BaseSettings):
         10.0, ge=0, description="How long the exit of the program may wait for shipping, in seconds."
     )
 
+    audit_searches: bool = Field(
+        False,
+        description="Record every reading of the trail in it, as `audit.searched` with the filter and who asked.",
+    )
+
     on_invalid: OnInvalid = Field(
         "record",
         description="What to do with a value that does not validate: `record` it as it came and name it in"

@@ -11,7 +11,7 @@ import audit_logging as audit
 ROOT = Path(__file__).parent.parent
 
 NAMES = """
-AuditAdmin AuditError AuditHandler AuditLogger AuditProcessor AuditReader EventType RecordedEvents RedactKeys Settings
+AsyncAuditReader AuditAdmin AuditError AuditHandler AuditLogger AuditProcessor AuditReader EventType RecordedEvents RedactKeys Settings
 add_event_id add_severity add_timestamp bind_context carry_context configure context errors flush get_logger merge_context
 record_events register_event_type shutdown __version__
 """.split()

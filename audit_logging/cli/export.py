@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from audit_logging.cli.filtering import filter_options
+from audit_logging.cli.filtering import NEGATIVES, filter_options
 from audit_logging.cli.options import connection_options, json_option
-from audit_logging.cli.reading import NEGATIVES
 from audit_logging.query.export import FORMATS, METHODS
 from audit_logging.query.reader import AuditReader
 

@@ -1,14 +1,23 @@
-"""The filter options of reading commands, made from the one Filter."""
+"""What reading commands share: the filter options, made from the one Filter, and the reader."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, TypeVar
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from audit_logging.query.filter import NEGATION, Condition, Filter
+from audit_logging.query.filter import NEGATION, SINGLE, Condition, Filter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from audit_logging.query.reader import AuditReader
+    from audit_logging.settings import Settings
+
+NEGATIVES = "Each filter has a negative, --not-user, --not-type and so on. Several values of one filter: any of them."
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -28,18 +37,31 @@ def filter_options(command: Command) -> Command:
     return decorated  # type: ignore[no-any-return]
 
 
+@contextmanager
+def open_reader(settings: Settings) -> Iterator[AuditReader]:
+    """Open a reader; where reading is recorded, the record goes to the stream that is read."""
+    from audit_logging.query.reader import AuditReader
+
+    if settings.audit_searches:
+        from audit_logging.capture.configuration import configure
+
+        given = {name: getattr(settings, name) for name in settings.model_fields_set}
+        configure(replace=True, **{**given, "console": False})
+    with AuditReader(settings=settings) as reader:
+        yield reader
+
+
 def _parameter(name: str) -> str:
     return f"where_{name}"
 
 
 def _option(name: str, condition: Condition) -> Callable[[Any], Any]:
     negative = name.startswith(NEGATION)
-    single = condition.kind in {"severity", "time", "text"}
     return click.option(
         f"--not-{condition.option}" if negative else f"--{condition.option}",
         _parameter(name),
         metavar=condition.metavar,
-        multiple=not single,
+        multiple=condition.kind not in SINGLE,
         help=None if negative else condition.help,
         hidden=negative,
     )

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from audit_logging.cli.filtering import filter_options
+from audit_logging.cli.filtering import NEGATIVES, filter_options, open_reader
 from audit_logging.cli.options import connection_options, json_option
 from audit_logging.cli.output import print_json, printable, table
-from audit_logging.query.reader import AuditReader
 from audit_logging.query.statistics import FIELDS
 
 if TYPE_CHECKING:
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 
 DEFAULT_LIMIT = 20
 BAR_WIDTH = 30
-NEGATIVES = "Each filter has a negative, --not-user, --not-type and so on. Several values of one filter: any of them."
 
 
 @click.command(epilog=NEGATIVES)
@@ -43,7 +41,7 @@ def search(
       audit-logging search --type 'admin.*' --severity warning --since 2026-03-01 --until 2026-04-01
       audit-logging search --ip 203.0.113.0/24 --not-outcome success --json
     """
-    with AuditReader(settings=settings) as reader:
+    with open_reader(settings) as reader:
         page = reader.search(where, limit=limit, cursor=cursor, sort="oldest" if oldest_first else "newest")
     if as_json:
         print_json(page.to_dict())
@@ -67,7 +65,7 @@ def count(*, settings: Settings, where: Filter, as_json: bool) -> None:
     Example:
       audit-logging count --category authentication --outcome failure --since -7d
     """
-    with AuditReader(settings=settings) as reader:
+    with open_reader(settings) as reader:
         number = reader.count(where)
     if as_json:
         print_json({"count": number})
@@ -92,7 +90,7 @@ def stats(*, settings: Settings, where: Filter, by: str, interval: str | None, t
       audit-logging stats --by user --category authentication --outcome failure
       audit-logging stats --by severity --interval 1h --since -24h
     """
-    with AuditReader(settings=settings) as reader:
+    with open_reader(settings) as reader:
         found = reader.statistics(where, by=by, interval=interval, top=top)  # type: ignore[arg-type] # click checked it
     if as_json:
         print_json(found.model_dump(mode="json"))

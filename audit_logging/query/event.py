@@ -76,6 +76,11 @@ class Event:
         return _text(self.get("user.name"))
 
     @property
+    def effective_user_id(self) -> str | None:
+        """The user as whom it was done, where somebody acted for another."""
+        return _text(self.get("user.effective.id"))
+
+    @property
     def target_user_id(self) -> str | None:
         """The user to whom it was done."""
         return _text(self.get("user.target.id"))
@@ -99,6 +104,16 @@ class Event:
     def request_id(self) -> str | None:
         """The HTTP request it belongs to."""
         return _text(self.get("http.request.id"))
+
+    @property
+    def session_id(self) -> str | None:
+        """The session it belongs to."""
+        return _text(self.get("session.id"))
+
+    @property
+    def trace_id(self) -> str | None:
+        """The distributed trace it belongs to."""
+        return _text(self.get("trace.id"))
 
     @property
     def message(self) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from audit_logging.errors import FilterError, IncompleteResultError, NotFoundError, OpenSearchError, RefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from audit_logging.settings import Settings
 
@@ -40,11 +40,22 @@ def search_request(stream: str, body: Mapping[str, Any], **params: str | int | b
 
 
 def run(steps: Steps[Result], send: Callable[[Request], Answer]) -> Result:
-    """Drive a query to its result."""
+    """Drive a query to its result, blocking."""
     try:
         request = next(steps)
         while True:
             request = steps.send(send(request))
+    except StopIteration as stop:
+        result: Result = stop.value
+        return result
+
+
+async def arun(steps: Steps[Result], send: Callable[[Request], Awaitable[Answer]]) -> Result:
+    """Drive a query to its result under asyncio."""
+    try:
+        request = next(steps)
+        while True:
+            request = steps.send(await send(request))
     except StopIteration as stop:
         result: Result = stop.value
         return result

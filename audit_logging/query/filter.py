@@ -19,6 +19,8 @@ SEVERITIES: Final = ("info", "warning", "critical")
 """From the least to the most severe."""
 
 Kind = Literal["term", "user", "pattern", "address", "metadata", "text", "severity", "time"]
+SINGLE: Final[frozenset[Kind]] = frozenset({"text", "severity", "time"})
+"""Kinds that take one value; the others take several, of which any will do."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +52,16 @@ Time = Annotated[dt.datetime | str, BeforeValidator(normalise_time)]
 
 
 class Conditions(BaseModel):
-    """The conditions that have a negative, ``not_…``. Where several values are given, any of them will do."""
+    """The conditions, before each gets its negative. Where several values are given, any of them will do."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     user: Annotated[Words | None, Condition("user.id", "user", "ID|NAME", "Who did it, by id or name.", "user")] = None
     user_id: Annotated[Words | None, Condition("user.id", "user-id", "ID", "Who did it, by id alone.")] = None
+    effective_user_id: Annotated[
+        Words | None,
+        Condition("user.effective.id", "effective-user", "ID", "The user as whom it was done (impersonation)."),
+    ] = None
     target_user_id: Annotated[
         Words | None, Condition("user.target.id", "target", "ID", "The user to whom it was done.")
     ] = None
@@ -94,6 +100,16 @@ class Conditions(BaseModel):
     changed_field: Annotated[
         Words | None, Condition("audit.changes.field", "changed", "FIELD", "A field that was changed.")
     ] = None
+    min_severity: Annotated[
+        Literal["info", "warning", "critical"] | None,
+        Condition("log.level", "severity", "LEVEL", "At least this severe: info, warning or critical.", "severity"),
+    ] = None
+    since: Annotated[
+        Time | None, Condition("@timestamp", "since", "TIME", "From this time on: -24h, -30d, 2026-03-01, …", "time")
+    ] = None
+    until: Annotated[
+        Time | None, Condition("@timestamp", "until", "TIME", "Before this time (the time itself is out).", "time")
+    ] = None
 
 
 def _with_negatives(positive: type[BaseModel]) -> Any:
@@ -107,24 +123,13 @@ class Filter(_with_negatives(Conditions)):  # type: ignore[misc] # the negatives
     """What to look for. All conditions must hold; of several values for one condition, any will do.
 
     A ``not_<condition>`` holds for events of which the condition does not; ``not_metadata`` where none of its pairs
-    does. Times: ``since`` is inclusive, ``until`` exclusive, and what can be given is in
-    :mod:`audit_logging.query.times`. Build it with :meth:`of`, which turns mistakes into one clear sentence.
+    does. ``since`` is inclusive, ``until`` exclusive, so that ``not_since`` is another ``until``; what can be given is
+    in :mod:`audit_logging.query.times`. Build it with :meth:`of`, which turns mistakes into one clear sentence.
 
     Example:
         >>> Filter.of(category="authentication", outcome="failure", since="-24h", not_source_ip="10.0.0.0/8").outcome
         ('failure',)
     """
-
-    min_severity: Annotated[
-        Literal["info", "warning", "critical"] | None,
-        Condition("log.level", "severity", "LEVEL", "At least this severe: info, warning or critical.", "severity"),
-    ] = None
-    since: Annotated[
-        Time | None, Condition("@timestamp", "since", "TIME", "From this time on: -24h, -30d, 2026-03-01, …", "time")
-    ] = None
-    until: Annotated[
-        Time | None, Condition("@timestamp", "until", "TIME", "Before this time (the time itself is out).", "time")
-    ] = None
 
     @classmethod
     def of(cls, **conditions: Any) -> Filter:
@@ -142,25 +147,33 @@ class Filter(_with_negatives(Conditions)):  # type: ignore[misc] # the negatives
     def at(self, now: dt.datetime) -> Filter:
         """Return this filter with its relative times made absolute, so that one query has one "now".
 
+        The negatives of times are gone in it: what is not since a time is until then, and the reverse.
+
         Raises:
-            FilterError: ``since`` lies after ``until``.
+            FilterError: It begins after it ends.
         """
-        times = {
-            name: resolve_time(value, now=now)
-            for name in ("since", "until")
-            if (value := getattr(self, name)) is not None
-        }
-        if len(times) == 2 and times["since"] > times["until"]:  # noqa: PLR2004 - both ends
+        since = self._times(now, "since", "not_until")
+        until = self._times(now, "until", "not_since")
+        bounds = {"since": max(since, default=None), "until": min(until, default=None)}
+        if since and until and max(since) > min(until):
             raise FilterError(
-                f"since ({times['since'].isoformat()}) lies after until ({times['until'].isoformat()}): swap them."
+                f"since ({max(since).isoformat()}) lies after until ({min(until).isoformat()}): swap them."
             )
-        there: Filter = self.model_copy(update=times)
+        there: Filter = self.model_copy(update={**bounds, "not_since": None, "not_until": None})
         return there
+
+    def given(self) -> dict[str, Any]:
+        """Return the conditions that were given, as plain JSON values."""
+        given: dict[str, Any] = self.model_dump(mode="json", exclude_none=True)
+        return given
+
+    def _times(self, now: dt.datetime, *names: str) -> list[dt.datetime]:
+        values = (getattr(self, name) for name in names)
+        return [resolve_time(value, now=now) for value in values if value is not None]
 
     def digest(self, *more: str) -> str:
         """Return 32 hexadecimal digits that differ when the conditions, as they were given, or *more* differ."""
-        given = [self.model_dump(mode="json", exclude_none=True), *more]
-        return hashlib.sha256(orjson.dumps(given, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]
+        return hashlib.sha256(orjson.dumps([self.given(), *more], option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]
 
     @classmethod
     def conditions(cls) -> dict[str, Condition]:

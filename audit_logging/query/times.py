@@ -8,6 +8,8 @@ given                                  means
 ``2026-03-01``                         midnight UTC at which that day begins
 ``-15m``, ``-24h``, ``-30d``, ``-2w``  that long ago (also ``-1d12h``; the minus may be left out)
 ``now``, ``today``, ``yesterday``      now; midnight UTC at which today or yesterday began
+``2026-03-01T12:00 Europe/Prague``     that instant on the clocks there (IANA name); so with a day, ``today`` and
+                                       ``yesterday``, which begin at that place's midnight
 ``datetime``, ``date``                 as above; a naive one is UTC
 ``timedelta``                          that long ago, whatever its sign
 =====================================  ==========================================================
@@ -17,6 +19,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+import zoneinfo
 from typing import Final
 
 from audit_logging.errors import FilterError
@@ -44,6 +47,7 @@ _UNITS: Final = {
     "w": dt.timedelta(weeks=1),
 }
 _NAMED_DAYS: Final = {"today": 0, "yesterday": 1}
+_ZONED: Final = re.compile(r"(.*\S)\s+([a-z_]+(?:[/+-][a-z0-9_+-]+)*)", re.IGNORECASE | re.ASCII | re.DOTALL)
 
 
 def normalise_time(value: TimeLike) -> dt.datetime | str:
@@ -64,13 +68,30 @@ def normalise_time(value: TimeLike) -> dt.datetime | str:
         return dt.datetime(value.year, value.month, value.day, tzinfo=dt.timezone.utc)
     if not isinstance(value, str):
         raise _not_a_time(value)
-    text = value.strip()
+    text, zone = _split_zone(value.strip())
     if (match := _ABSOLUTE.fullmatch(text)) is not None:
-        return _absolute(match)
+        return _absolute(match, zone)
     text = text.lower()
-    if text == "now" or text in _NAMED_DAYS or _AGO.fullmatch(text):
+    if text in _NAMED_DAYS:
+        return text if zone is None else f"{text} {zone_of(zone).key}"
+    if zone is None and (text == "now" or _AGO.fullmatch(text)):
         return text
     raise _not_a_time(value)
+
+
+def zone_of(name: str) -> zoneinfo.ZoneInfo:
+    """Return the time zone with this IANA name.
+
+    Raises:
+        FilterError: There is none.
+    """
+    try:
+        return zoneinfo.ZoneInfo(name)
+    except (ValueError, OSError, zoneinfo.ZoneInfoNotFoundError):
+        raise FilterError(
+            f"{str(name)[:60]!r} is no time zone known here: give one like Europe/Prague or UTC (the names are IANA's;"
+            " a system without them needs the package tzdata)."
+        ) from None
 
 
 def resolve_time(value: dt.datetime | str, *, now: dt.datetime) -> dt.datetime:
@@ -84,9 +105,11 @@ def resolve_time(value: dt.datetime | str, *, now: dt.datetime) -> dt.datetime:
         instant = value
     elif value == "now":
         instant = now
-    elif value in _NAMED_DAYS:
-        midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-        instant = midnight - dt.timedelta(days=_NAMED_DAYS[value])
+    elif (day := value.split(" ")[0]) in _NAMED_DAYS:
+        name = _split_zone(value)[1]
+        zone = dt.timezone.utc if name is None else zone_of(name)
+        date = now.astimezone(zone).date() - dt.timedelta(days=_NAMED_DAYS[day])
+        instant = dt.datetime(date.year, date.month, date.day, tzinfo=zone).astimezone(dt.timezone.utc)
     else:
         instant = _ago(value, now)
     return min(max(instant, EARLIEST), LATEST)
@@ -99,13 +122,21 @@ def _ago(text: str, now: dt.datetime) -> dt.datetime:
         return EARLIEST  # longer ago than any event
 
 
-def _absolute(match: re.Match[str]) -> dt.datetime:
-    day, minute, second, fraction, zone = match.groups()
+def _split_zone(text: str) -> tuple[str, str | None]:
+    match = _ZONED.fullmatch(text)
+    return (text, None) if match is None else (match[1], match[2])
+
+
+def _absolute(match: re.Match[str], zone: str | None) -> dt.datetime:
+    day, minute, second, fraction, offset = match.groups()
+    if zone is not None and offset is not None:
+        raise _not_a_time(match.string)
     # Python 3.10 reads neither "Z" nor a fraction of other than three or six digits.
-    offset = "+00:00" if zone is None or zone in "Zz" else f"{zone[:3]}:{zone[-2:]}"
+    offset = "" if offset is None else "+00:00" if offset in "Zz" else f"{offset[:3]}:{offset[-2:]}"
     text = f"{day}T{minute or '00:00'}{second or ':00'}.{(fraction or '0').ljust(6, '0')}{offset}"
     try:
-        return _in_utc(dt.datetime.fromisoformat(text))
+        instant = dt.datetime.fromisoformat(text)
+        return _in_utc(instant if zone is None else instant.replace(tzinfo=zone_of(zone)))
     except ValueError as error:
         raise _not_a_time(match.string) from error
 
@@ -121,5 +152,6 @@ def _in_utc(value: dt.datetime) -> dt.datetime:
 
 def _not_a_time(value: object) -> FilterError:
     return FilterError(
-        f"{str(value)[:60]!r} is not a time: give one like 2026-03-01T12:00:00Z, 2026-03-01, -24h, -30d, today or now."
+        f"{str(value)[:60]!r} is not a time: give one like 2026-03-01T12:00:00Z, 2026-03-01, -24h, -30d, today, now or"
+        " 2026-03-01T12:00 Europe/Prague."
     )

@@ -6,6 +6,7 @@ import json
 import orjson
 import pytest
 
+import audit_logging as audit
 from audit_logging.capture.trail import Trail
 from audit_logging.opensearch.admin import AuditAdmin
 from audit_logging.opensearch.client import Client
@@ -94,6 +95,20 @@ def test_hostile_contents_stay_text(cli):
     assert "\u202e" not in out
     assert "[red]alert[/red]" in out
     assert "\x1b" not in cli("stats", "--by", "user").out
+
+
+def test_a_search_is_in_the_trail_that_it_searched(cli, trail, monkeypatch):
+    """With the setting on, from the very next search."""
+    monkeypatch.setenv("AUDIT_AUDIT_SEARCHES", "true")
+    monkeypatch.setenv("AUDIT_HOME", str(trail.home))
+    assert cli("search", "--user", "u-1").code == 0
+    assert audit.shutdown(20) == 0
+    client = Client(trail)
+    client.request("POST", f"/{trail.stream}/_refresh")
+    client.close()
+    monkeypatch.setenv("AUDIT_AUDIT_SEARCHES", "false")
+    [found] = orjson.loads(cli("search", "--type", "audit.searched", "--json").out)["events"]
+    assert found["audit"]["metadata"]["filter"] == {"user": ["u-1"]}
 
 
 def test_nothing_found_says_so(cli):

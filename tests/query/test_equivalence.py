@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from audit_logging.opensearch.client import Client
 from audit_logging.query import AuditReader
 from audit_logging.query.event import Event
+from audit_logging.query.filter import Conditions
 from audit_logging.settings import Settings
 
 from .trail import Trail, event, ids
@@ -45,6 +46,7 @@ METADATA = {
 FIELDS = ["role", "email"]
 SIMPLE = {
     "user_id": ("user.id", USERS),
+    "effective_user_id": ("user.effective.id", USERS),
     "target_user_id": ("user.target.id", USERS),
     "category": ("event.category", ["authentication", "iam", "configuration"]),
     "outcome": ("event.outcome", ["success", "failure", "unknown"]),
@@ -81,6 +83,7 @@ def build(number, chance):
         user__id=some(USERS),
         user__name=some(USERS),
         user__target__id=some(USERS),
+        user__effective__id=some(USERS),
         organization__id=some(SIMPLE["organization_id"][1]),
         service__name=some(SIMPLE["service"][1]),
         http__request__id=some(SIMPLE["request_id"][1]),
@@ -191,8 +194,9 @@ ONE_BY_ONE = {
         for value in ("gold", 3, "3", True, 1.5, "x", -1, "p", "q", "yes", "no=maybe", "*", ["gold", True, "q"])
     ],
     "changed_field": [[value] for value in [*FIELDS, "nothing"]],
+    "min_severity": SEVERITIES,
 }
-"""Every condition that has a negative, with every value of this test."""
+"""Every condition but time, with every value of this test."""
 
 
 def some(samples):
@@ -207,10 +211,10 @@ def some(samples):
 
 
 CONDITION = st.one_of(
-    *(st.tuples(st.sampled_from([name, f"not_{name}"]), some(samples)) for name, samples in ONE_BY_ONE.items()),
-    st.tuples(st.just("min_severity"), st.sampled_from(SEVERITIES)),
+    *(st.tuples(st.sampled_from([name, f"not_{name}"]), some(samples)) for name, samples in ONE_BY_ONE.items())
 )
 TIMES = st.integers(-1, MANY // 2 + 1).map(lambda steps: START + steps * STEP)
+LOWER, UPPER = ("since", "not_until"), ("until", "not_since")
 
 
 def check(seeded, asked):
@@ -228,16 +232,14 @@ def test_each_value_of_a_condition_finds_what_a_plain_predicate_finds(seeded, na
         assert len(found) + seeded.reader.count(**{f"not_{name}": value}) == MANY
 
 
-@hypothesis_settings(max_examples=120, deadline=None)
+@hypothesis_settings(max_examples=150, deadline=None)
 @given(
-    st.lists(CONDITION, min_size=1, max_size=4).map(dict),
-    TIMES,
-    TIMES,
-    st.sets(st.sampled_from(["since", "until"])),
+    st.lists(CONDITION, min_size=0, max_size=4).map(dict),
+    st.lists(TIMES, min_size=4, max_size=4).map(sorted),
+    st.sets(st.sampled_from([*LOWER, *UPPER])),
 )
-def test_conditions_together_find_what_a_plain_predicate_finds(seeded, conditions, one, other, bounds):
-    times = {"since": min(one, other), "until": max(one, other)}
-    asked = {**conditions, **{name: times[name] for name in bounds}}
+def test_conditions_together_find_what_a_plain_predicate_finds(seeded, conditions, times, bounds):
+    asked = {**conditions, **{name: time for name, time in zip((*LOWER, *UPPER), times, strict=True) if name in bounds}}
     assert len(check(seeded, asked)) == seeded.reader.count(**asked)
 
 
@@ -253,8 +255,9 @@ def test_the_events_and_filters_of_this_test_tell_something(seeded):
         "text": "red",
         "metadata": {"a.list": "q"},
         "changed_field": ["role"],
+        "min_severity": "warning",
     }
-    assert telling.keys() == ONE_BY_ONE.keys()
+    assert telling.keys() == ONE_BY_ONE.keys() == Conditions.model_fields.keys() - {"since", "until"}
     for name, value in telling.items():
         number = reader.count(**{name: value})
         assert 0 < number < MANY

@@ -20,8 +20,7 @@ from audit_logging.errors import (
     SettingsError,
     UnreachableError,
 )
-from audit_logging.query import AuditReader, Filter, walk
-from audit_logging.query import reader as reader_module
+from audit_logging.query import AuditReader, Filter, questions, scan, walk
 from audit_logging.query.cursor import Cursor
 from audit_logging.query.exchange import checked
 
@@ -81,10 +80,10 @@ def test_pages_together_are_the_whole_trail_in_order(trail, reader, sort, limit)
 
 def test_relative_times_keep_the_now_of_the_first_page(trail, reader, monkeypatch):
     now = dt.datetime(2026, 3, 1, 13, tzinfo=dt.timezone.utc)
-    monkeypatch.setattr(reader_module, "_now", lambda: now)
+    monkeypatch.setattr(questions, "now", lambda: now)
     trail.add(*(event(str(minute), f"2026-03-01T12:{minute:02}:00.000000Z") for minute in range(4)))
     first = reader.search(since="-1h", limit=2)
-    monkeypatch.setattr(reader_module, "_now", lambda: now + dt.timedelta(days=1))
+    monkeypatch.setattr(questions, "now", lambda: now + dt.timedelta(days=1))
     second = reader.search(since="-1h", limit=2, cursor=first.cursor)
     assert ids(first.events + second.events) == ["3", "2", "1", "0"]
     assert reader.search(since="-1h").total == 0
@@ -196,7 +195,7 @@ class TestMoreForgeriesThanAPageHolds:
     @pytest.fixture(autouse=True)
     def forged(self, trail, monkeypatch):
         monkeypatch.setattr(walk, "SMALLEST_PAGE", 1)
-        monkeypatch.setattr(reader_module, "PAGE_SIZE", 1)
+        monkeypatch.setattr(scan, "PAGE_SIZE", 1)
         [stored] = trail.add(event("first"))
         trail.bulk([line for n in range(5) for line in ({"create": {"_id": f"x{n}"}}, altered(stored, message=str(n)))])
         trail.add(event("last", "2026-03-02T00:00:00.000000Z"))
@@ -228,13 +227,13 @@ def test_documents_that_somebody_else_put_there_are_shown_each(trail, reader, so
 
 
 def test_a_scan_reads_page_by_page(trail, reader, monkeypatch):
-    monkeypatch.setattr(reader_module, "PAGE_SIZE", 16)
+    monkeypatch.setattr(scan, "PAGE_SIZE", 16)
     trail.add(*(event(str(n), "2026-03-01T12:00:00.000000Z") for n in range(100)))
     assert ids(reader.scan()) == [str(n) for n in range(100)]
 
 
 def test_a_scan_that_ends_early_says_so(trail, reader, client, settings, monkeypatch):
-    monkeypatch.setattr(reader_module, "PAGE_SIZE", 16)
+    monkeypatch.setattr(scan, "PAGE_SIZE", 16)
     trail.add(*(event(str(n)) for n in range(20)))
     trail.rollover()
     trail.add(*(event(str(n)) for n in range(20)))

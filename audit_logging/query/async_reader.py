@@ -1,0 +1,138 @@
+"""The reading side for asyncio: the same questions as :class:`AuditReader`'s, awaited."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from audit_logging.opensearch.client import CONNECTIONS_PER_HOST
+from audit_logging.query.access import arecord_search
+from audit_logging.query.connection import Connection
+from audit_logging.query.exchange import arun
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import AsyncIterator
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from audit_logging.query.event import Event
+    from audit_logging.query.exchange import Answer, Request, Result
+    from audit_logging.query.filter import Filter
+    from audit_logging.query.paging import Sort
+    from audit_logging.query.questions import Question
+    from audit_logging.query.results import ExportReport, Page, Statistics
+    from audit_logging.query.scan import Scan
+    from audit_logging.query.statistics import By
+
+
+class AsyncAuditReader(Connection):
+    """The twin of :class:`~audit_logging.AuditReader` for coroutines; arguments, answers and errors are the same.
+
+    Each request is sent in one of a few threads of its own, and never holds up the event loop. A query that is
+    cancelled ends at once; a request that was on its way then is left to end by itself, within the setting
+    ``opensearch_timeout_seconds``, and its answer is dropped.
+
+    Example:
+        >>> async def failures():
+        ...     async with AsyncAuditReader(opensearch_url="http://127.0.0.1:9200") as reader:
+        ...         async for event in reader.scan(outcome="failure", since="-24h"):
+        ...             print(event.timestamp, event.message)
+    """
+
+    def __init__(self, **keywords: Any) -> None:
+        super().__init__(**keywords)
+        self._threads = ThreadPoolExecutor(CONNECTIONS_PER_HOST, thread_name_prefix="audit-reader")
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections. Requests on their way are not waited for."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._client.close()
+
+    async def search(
+        self,
+        where: Filter | None = None,
+        /,
+        *,
+        limit: int = 50,
+        cursor: str | None = None,
+        sort: Sort = "newest",
+        **conditions: Any,
+    ) -> Page:
+        """Return one page of events; see :meth:`AuditReader.search`."""
+        return await self._ask(self._questions.search(where, conditions, limit=limit, cursor=cursor, sort=sort))
+
+    def scan(self, where: Filter | None = None, /, *, sort: Sort = "oldest", **conditions: Any) -> AsyncIterator[Event]:
+        """Iterate over all events; see :meth:`AuditReader.scan`."""
+        return self._scan(self._questions.scan(where, conditions, sort=sort))
+
+    async def count(self, where: Filter | None = None, /, **conditions: Any) -> int:
+        """Return how many events there are; see :meth:`AuditReader.count`."""
+        return await self._ask(self._questions.count(where, conditions))
+
+    async def get(self, event_id: str) -> Event:
+        """Return one event; see :meth:`AuditReader.get`."""
+        return await self._ask(self._questions.get(event_id))
+
+    async def statistics(
+        self,
+        where: Filter | None = None,
+        /,
+        *,
+        by: By = "event_type",
+        interval: str | None = None,
+        top: int = 10,
+        **conditions: Any,
+    ) -> Statistics:
+        """Return counts by one field, and over time; see :meth:`AuditReader.statistics`."""
+        return await self._ask(self._questions.statistics(where, conditions, by=by, interval=interval, top=top))
+
+    async def export(
+        self, path: str | os.PathLike[str], where: Filter | None = None, /, **options: Any
+    ) -> ExportReport:
+        """Write all events to a file; see :meth:`AuditReader.export`.
+
+        It runs in a thread as a whole. Cancelled, it ends at the next page, and ``progress`` is called in that thread.
+        """
+        from audit_logging.query.reader import AuditReader
+
+        told = options.pop("progress", None)
+        cancelled = False
+
+        def progress(done: int, total: int) -> None:
+            if cancelled:
+                raise asyncio.CancelledError
+            if told is not None:
+                told(done, total)
+
+        def export() -> ExportReport:
+            with AuditReader(settings=self.settings) as reader:
+                return reader.export(path, where, progress=progress, **options)
+
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, export)
+        finally:
+            cancelled = True
+
+    async def _scan(self, scan: Scan) -> AsyncIterator[Event]:
+        await arecord_search(scan, self.settings)
+        while not scan.done:
+            for event in await arun(scan.page(), self._asend):
+                yield event
+
+    async def _ask(self, question: Question[Result]) -> Result:
+        await arecord_search(question, self.settings)
+        return await arun(question.steps, self._asend)
+
+    async def _asend(self, request: Request) -> Answer:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._send, request)

@@ -1,0 +1,125 @@
+"""What can be asked of a stream. Each question is made here once; the readers, blocking or not, only send it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, Protocol
+
+from audit_logging.errors import FilterError, NotFoundError
+from audit_logging.query.copies import INDEX_COUNT, total_and_copies
+from audit_logging.query.dsl import any_of, query_of
+from audit_logging.query.event import Event
+from audit_logging.query.exchange import Result, Steps, search_request
+from audit_logging.query.filter import Filter
+from audit_logging.query.paging import check_sort, page_steps
+from audit_logging.query.scan import Scan
+from audit_logging.query.statistics import statistics_steps
+from audit_logging.query.walk import SMALLEST_PAGE, Walk
+
+if TYPE_CHECKING:
+    from audit_logging.query.dsl import Query
+    from audit_logging.query.results import Page, Statistics
+
+Conditions = dict[str, Any]
+
+
+class Asked(Protocol):
+    """What is known of every question."""
+
+    @property
+    def verb(self) -> str:
+        """What is asked, in a word: ``"search"``, ``"count"`` and so on."""
+        ...
+
+    @property
+    def conditions(self) -> Conditions:
+        """What it is about, as plain JSON values; relative times as they were given."""
+        ...
+
+
+@dataclass(frozen=True)
+class Question(Generic[Result]):
+    """A question with one answer, which the ``steps`` find."""
+
+    verb: str
+    conditions: Conditions
+    steps: Steps[Result] = field(repr=False)
+
+
+class Questions:
+    """Makes questions to one stream. Every method raises :class:`FilterError` for what is malformed."""
+
+    def __init__(self, stream: str) -> None:
+        self._stream = stream
+
+    def search(
+        self, where: Filter | None, conditions: Conditions, *, limit: int, cursor: str | None, sort: str
+    ) -> Question[Page]:
+        """Ask for one page."""
+        filter_ = filter_of(where, conditions)
+        steps = page_steps(self._stream, filter_, limit=limit, cursor=cursor, sort=sort, now=now())
+        return Question("search", filter_.given(), steps)
+
+    def scan(self, where: Filter | None, conditions: Conditions, *, sort: str) -> Scan:
+        """Ask for everything, page by page."""
+        check_sort(sort)
+        filter_ = filter_of(where, conditions)
+        return Scan(self._stream, query_of(filter_.at(now())), newest=sort == "newest", conditions=filter_.given())
+
+    def count(self, where: Filter | None, conditions: Conditions) -> Question[int]:
+        """Ask how many there are."""
+        filter_ = filter_of(where, conditions)
+        query = query_of(filter_.at(now()))
+        return Question("count", filter_.given(), _count_steps(self._stream, query))
+
+    def get(self, event_id: str) -> Question[Event]:
+        """Ask for one event."""
+        if not isinstance(event_id, str) or not event_id.isprintable():
+            raise FilterError(f"{str(event_id)[:60]!r} is not an event's id.")
+        return Question("get", {"event_id": event_id}, _get_steps(self._stream, event_id))
+
+    def statistics(
+        self, where: Filter | None, conditions: Conditions, *, by: str, interval: str | None, top: int
+    ) -> Question[Statistics]:
+        """Ask for counts by a field and over time."""
+        filter_ = filter_of(where, conditions)
+        steps = statistics_steps(self._stream, query_of(filter_.at(now())), by=by, interval=interval, top=top)
+        return Question("statistics", filter_.given(), steps)
+
+
+def now() -> dt.datetime:
+    """Return the present instant, in UTC."""
+    return dt.datetime.now(dt.timezone.utc)
+
+
+def filter_of(where: Filter | None, conditions: Conditions) -> Filter:
+    """Return the one filter that a caller gave, in either of the two ways."""
+    if where is None:
+        return Filter.of(**conditions)
+    if not isinstance(where, Filter):
+        raise FilterError(f"Give conditions as keywords, like user_id='u-42', not {type(where).__name__}.")
+    if conditions:
+        raise FilterError("Give either a ready filter or conditions as keywords, not both.")
+    return where
+
+
+def _count_steps(stream: str, query: Query) -> Steps[int]:
+    answer = yield search_request(stream, {"query": query, "size": 0, "track_total_hits": True, "aggs": INDEX_COUNT})
+    total, _ = yield from total_and_copies(stream, query, answer)
+    return total
+
+
+def _get_steps(stream: str, event_id: str) -> Steps[Event]:
+    query = any_of([{"term": {"event.id": event_id}}, {"ids": {"values": [event_id]}}])
+    walk = Walk(stream, query, page_size=SMALLEST_PAGE)
+    hits = walk.take((yield walk.request()))
+    if not hits:
+        raise NotFoundError(
+            f"There is no event {event_id!r} in {stream!r}: it may not have arrived yet, or left with its retention"
+            " period.",
+            status=404,
+            error_type="",
+            reason="no such event",
+        )
+    return Event(hits[0].document)
