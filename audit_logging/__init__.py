@@ -6,7 +6,7 @@ audit.configure(service="shop")
 log = audit.get_logger()
 log.user_login(user_id="u-42", outcome="failure", reason="bad password")
 
-This is the public API, and nothing else; what is imported late is heavy and not needed to emit.
+This is the public API, and nothing else.
 """
 
 from __future__ import annotations
@@ -15,21 +15,23 @@ from typing import TYPE_CHECKING, Any
 
 from audit_logging import errors
 from audit_logging._version import __version__
-from audit_logging.capture.configuration import configure, flush, shutdown
-from audit_logging.capture.context import bind_context, carry_context, context
-from audit_logging.capture.handler import AuditHandler
-from audit_logging.capture.logger import AuditLogger, get_logger
-from audit_logging.capture.processors import RedactKeys, add_event_id, add_severity, add_timestamp, merge_context
-from audit_logging.capture.recording import RecordedEvents, record_events
-from audit_logging.capture.tap import AuditProcessor
 from audit_logging.errors import AuditError
-from audit_logging.events.catalogue import CATALOGUE, EventType
-from audit_logging.settings import Settings
 
 if TYPE_CHECKING:
+    from audit_logging.capture.configuration import configure, flush, shutdown
+    from audit_logging.capture.context import bind_context, carry_context, context
+    from audit_logging.capture.handler import AuditHandler
+    from audit_logging.capture.logger import AuditLogger, get_logger
+    from audit_logging.capture.processors import RedactKeys, add_event_id, add_severity, add_timestamp, merge_context
+    from audit_logging.capture.recording import RecordedEvents, record_events
+    from audit_logging.capture.tap import AuditProcessor
+    from audit_logging.events.catalogue import CATALOGUE, EventType
     from audit_logging.opensearch.admin import AuditAdmin
     from audit_logging.query.async_reader import AsyncAuditReader
     from audit_logging.query.reader import AuditReader
+    from audit_logging.settings import Settings
+
+    register_event_type = CATALOGUE.register
 
 __all__ = [
     "AsyncAuditReader",
@@ -60,18 +62,34 @@ __all__ = [
     "shutdown",
 ]
 
-register_event_type = CATALOGUE.register
-
-_LATE = {
-    "AsyncAuditReader": "audit_logging.query.async_reader",
-    "AuditAdmin": "audit_logging.opensearch.admin",
-    "AuditReader": "audit_logging.query.reader",
+_HOMES = {
+    "capture.configuration": ("configure", "flush", "shutdown"),
+    "capture.context": ("bind_context", "carry_context", "context"),
+    "capture.handler": ("AuditHandler",),
+    "capture.logger": ("AuditLogger", "get_logger"),
+    "capture.processors": ("RedactKeys", "add_event_id", "add_severity", "add_timestamp", "merge_context"),
+    "capture.recording": ("RecordedEvents", "record_events"),
+    "capture.tap": ("AuditProcessor",),
+    "events.catalogue": ("EventType", "register_event_type"),
+    "opensearch.admin": ("AuditAdmin",),
+    "query.async_reader": ("AsyncAuditReader",),
+    "query.reader": ("AuditReader",),
+    "settings": ("Settings",),
 }
+"""Module → the public names it holds. Imported when first used: who reads does not pay for emitting."""
+
+_MODULES = {name: module for module, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LATE:
-        import importlib
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
 
-        return getattr(importlib.import_module(_LATE[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"audit_logging.{_MODULES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

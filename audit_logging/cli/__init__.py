@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 
 def main() -> None:
     """Run the command line; the entry point of the installed script."""
+    # Looking for pydantic's plugins means reading the metadata of every installed package, with every command.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:
         from audit_logging.cli.root import run
     except ModuleNotFoundError as error:

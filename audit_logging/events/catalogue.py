@@ -427,4 +427,6 @@ def _check_pairs(name: str, categories: tuple[str, ...], types: tuple[str, ...])
 
 
 CATALOGUE = Catalogue()
-"""The catalogue of this process; the public ``register_event_type`` adds to it."""
+"""The catalogue of this process."""
+
+register_event_type = CATALOGUE.register

@@ -1,6 +1,5 @@
 """Reading the trail: filters, search, counts, statistics, export."""
 
-from audit_logging.query.async_reader import AsyncAuditReader
 from audit_logging.query.event import Event
 from audit_logging.query.filter import Filter
 from audit_logging.query.reader import AuditReader

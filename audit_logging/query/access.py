@@ -5,9 +5,6 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from audit_logging.capture.configuration import current_trail
-from audit_logging.capture.processors import merge_context
-
 if TYPE_CHECKING:
     from audit_logging.query.questions import Asked
     from audit_logging.settings import Settings
@@ -22,12 +19,16 @@ def record_search(asked: Asked, settings: Settings) -> None:
         DurabilityError: The event could not be kept; then there is no answer.
     """
     if settings.audit_searches:
+        from audit_logging.capture.configuration import current_trail
+
         current_trail().emit(SEARCHED, _facts(asked, settings))
 
 
 async def arecord_search(asked: Asked, settings: Settings) -> None:
     """Do the same without holding up the event loop."""
     if settings.audit_searches:
+        from audit_logging.capture.configuration import current_trail
+
         await current_trail().aemit(SEARCHED, _facts(asked, settings))
 
 
@@ -37,6 +38,8 @@ def reader_identity(settings: Settings) -> dict[str, Any]:
     The user of the context around, where there is one (an application that reads for somebody); else the account
     that this process runs as. Beside it stands the user by whom OpenSearch knows the reader.
     """
+    from audit_logging.capture.processors import merge_context
+
     identity: dict[str, Any] = {"opensearch_user": settings.opensearch_username}
     around = merge_context(None, "info", {})
     if around.get("user_id") is None and around.get("user_name") is None:

@@ -27,7 +27,7 @@ _MICROSECOND: Final = dt.timedelta(microseconds=1)
 
 
 class _Contents(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     v: Annotated[int, Field(strict=True, ge=VERSION, le=VERSION)]
     question: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]

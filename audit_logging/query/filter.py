@@ -1,14 +1,15 @@
 """What to look for: one typed filter, from which the query DSL and the command line's options both follow."""
 
-from __future__ import annotations
+# Annotations are evaluated as they are read: pydantic would have to compile each of them again if they were texts.
 
 import datetime as dt
 import hashlib
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, Literal, get_type_hints
+from typing import Annotated, Any, Final, Literal
 
 import orjson
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
+from typing_extensions import Self
 
 from audit_logging.errors import FilterError
 from audit_logging.query.times import normalise_time, resolve_time
@@ -54,7 +55,8 @@ Time = Annotated[dt.datetime | str, BeforeValidator(normalise_time)]
 class Conditions(BaseModel):
     """The conditions, before each gets its negative. Where several values are given, any of them will do."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    # Only the class below is ever made; building the validators of its bases too would triple the cost of importing.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, defer_build=True)
 
     user: Annotated[Words | None, Condition("user.id", "user", "ID|NAME", "Who did it, by id or name.", "user")] = None
     user_id: Annotated[Words | None, Condition("user.id", "user-id", "ID", "Who did it, by id alone.")] = None
@@ -114,8 +116,7 @@ class Conditions(BaseModel):
 
 def _with_negatives(positive: type[BaseModel]) -> Any:
     """Return a model with a ``not_<name>`` beside every field of *positive*."""
-    hints = get_type_hints(positive, include_extras=True)
-    negatives: Any = {NEGATION + name: (hints[name], None) for name in positive.model_fields}
+    negatives: Any = {NEGATION + name: (field.annotation, field) for name, field in positive.model_fields.items()}
     return create_model("ConditionsAndNegatives", __base__=positive, **negatives)
 
 
@@ -131,20 +132,22 @@ class Filter(_with_negatives(Conditions)):  # type: ignore[misc] # the negatives
         ('failure',)
     """
 
+    model_config = ConfigDict(defer_build=False)
+
     @classmethod
-    def of(cls, **conditions: Any) -> Filter:
+    def of(cls, **conditions: Any) -> Self:
         """Return the filter with these *conditions*; None means not given.
 
         Raises:
             FilterError: A condition is unknown or its value malformed; the message says which and what would do.
         """
         try:
-            made: Filter = cls(**conditions)
+            made = cls(**conditions)
         except ValidationError as error:
             raise FilterError(" ".join(_explain(detail) for detail in error.errors())) from None
         return made
 
-    def at(self, now: dt.datetime) -> Filter:
+    def at(self, now: dt.datetime) -> Self:
         """Return this filter with its relative times made absolute, so that one query has one "now".
 
         The negatives of times are gone in it: what is not since a time is until then, and the reverse.
@@ -159,7 +162,7 @@ class Filter(_with_negatives(Conditions)):  # type: ignore[misc] # the negatives
             raise FilterError(
                 f"since ({max(since).isoformat()}) lies after until ({min(until).isoformat()}): swap them."
             )
-        there: Filter = self.model_copy(update={**bounds, "not_since": None, "not_until": None})
+        there: Self = self.model_copy(update={**bounds, "not_since": None, "not_until": None})
         return there
 
     def given(self) -> dict[str, Any]:

@@ -24,6 +24,11 @@ def test_a_pipe_gets_one_line_a_row_and_nothing_cut(capsys):
     assert all(line == line.rstrip() for line in lines)
 
 
+def test_columns_stand_below_each_other_however_wide_the_letters(capsys):
+    table(("id", "text"), [("漢字", "x"), ("abcd", "y"), ("e\u0301", "z")])
+    assert capsys.readouterr().out == "id    text\n漢字  x\nabcd  y\ne\u0301     z\n"
+
+
 def test_a_narrow_terminal_gets_folded_cells_and_nothing_cut(monkeypatch):
     monkeypatch.setenv("COLUMNS", "40")
     monkeypatch.setenv("TERM", "xterm")

@@ -12,7 +12,7 @@ import audit_logging as audit
 from audit_logging.capture.configuration import swap_trail
 from audit_logging.capture.trail import Trail as CaptureTrail
 from audit_logging.errors import FilterError, SettingsError
-from audit_logging.query import AsyncAuditReader, AuditReader
+from audit_logging.query import AuditReader
 
 from .trail import event
 
@@ -61,7 +61,7 @@ def test_an_application_that_reads_for_somebody_names_them(trail, audited):
 
 def test_so_is_reading_under_asyncio(trail, audited):
     async def ask():
-        async with AsyncAuditReader(settings=audited) as reader:
+        async with audit.AsyncAuditReader(settings=audited) as reader:
             await reader.count()
             assert [each async for each in reader.scan()] == []
 

@@ -10,8 +10,9 @@ import time
 
 import pytest
 
+from audit_logging import AsyncAuditReader
 from audit_logging.errors import FilterError, NotFoundError
-from audit_logging.query import AsyncAuditReader, AuditReader, scan
+from audit_logging.query import AuditReader, scan
 
 from .trail import event, ids
 
