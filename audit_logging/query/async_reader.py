@@ -10,6 +10,7 @@ from audit_logging.opensearch.client import CONNECTIONS_PER_HOST
 from audit_logging.query.access import arecord_search
 from audit_logging.query.connection import Connection
 from audit_logging.query.exchange import arun
+from audit_logging.query.outage import Outage
 
 if TYPE_CHECKING:
     import os
@@ -21,11 +22,13 @@ if TYPE_CHECKING:
     from audit_logging.query.event import Event
     from audit_logging.query.exchange import Answer, Request, Result
     from audit_logging.query.filter import Filter
+    from audit_logging.query.outage import OnWait
     from audit_logging.query.paging import Sort
     from audit_logging.query.questions import Question
     from audit_logging.query.results import ExportReport, Page, Statistics
     from audit_logging.query.scan import Scan
     from audit_logging.query.statistics import By
+    from audit_logging.query.tail import Tail
 
 
 class AsyncAuditReader(Connection):
@@ -75,6 +78,19 @@ class AsyncAuditReader(Connection):
     def scan(self, where: Filter | None = None, /, *, sort: Sort = "oldest", **conditions: Any) -> AsyncIterator[Event]:
         """Iterate over all events; see :meth:`AuditReader.scan`."""
         return self._scan(self._questions.scan(where, conditions, sort=sort))
+
+    def tail(
+        self,
+        where: Filter | None = None,
+        /,
+        *,
+        last: int = 0,
+        poll_seconds: float = 1.0,
+        on_wait: OnWait | None = None,
+        **conditions: Any,
+    ) -> AsyncIterator[Event]:
+        """Iterate over the events that arrive; see :meth:`AuditReader.tail`."""
+        return self._tail(self._questions.tail(where, conditions, last=last), poll_seconds, on_wait)
 
     async def count(self, where: Filter | None = None, /, **conditions: Any) -> int:
         """Return how many events there are; see :meth:`AuditReader.count`."""
@@ -129,6 +145,20 @@ class AsyncAuditReader(Connection):
         while not scan.done:
             for event in await arun(scan.page(), self._asend):
                 yield event
+
+    async def _tail(self, tail: Tail, poll_seconds: float, on_wait: OnWait | None) -> AsyncIterator[Event]:
+        await arecord_search(tail, self.settings)
+        for event in await arun(tail.begin(), self._asend):
+            yield event
+        outage = Outage(on_wait)
+        while True:
+            events: list[Event] = []
+            with outage:
+                events = await arun(tail.look(), self._asend)
+            for event in events:
+                yield event
+            if outage.lasts or not tail.behind:
+                await asyncio.sleep(poll_seconds)
 
     async def _ask(self, question: Question[Result]) -> Result:
         await arecord_search(question, self.settings)

@@ -15,6 +15,7 @@ from audit_logging.query.filter import Filter
 from audit_logging.query.paging import check_sort, page_steps
 from audit_logging.query.scan import Scan
 from audit_logging.query.statistics import statistics_steps
+from audit_logging.query.tail import Tail
 from audit_logging.query.walk import SMALLEST_PAGE, Walk
 
 if TYPE_CHECKING:
@@ -66,6 +67,11 @@ class Questions:
         check_sort(sort)
         filter_ = filter_of(where, conditions)
         return Scan(self._stream, query_of(filter_.at(now())), newest=sort == "newest", conditions=filter_.given())
+
+    def tail(self, where: Filter | None, conditions: Conditions, *, last: int) -> Tail:
+        """Ask for the last events, and then for each that arrives."""
+        filter_ = filter_of(where, conditions)
+        return Tail(self._stream, query_of(filter_.at(now())), last=last, conditions=filter_.given())
 
     def count(self, where: Filter | None, conditions: Conditions) -> Question[int]:
         """Ask how many there are."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from audit_logging.query.access import record_search
 from audit_logging.query.connection import Connection
 from audit_logging.query.exchange import run
+from audit_logging.query.outage import Outage
 from audit_logging.query.questions import filter_of, now
 
 if TYPE_CHECKING:
@@ -20,11 +22,13 @@ if TYPE_CHECKING:
     from audit_logging.query.exchange import Result
     from audit_logging.query.export import Progress
     from audit_logging.query.filter import Filter
+    from audit_logging.query.outage import OnWait
     from audit_logging.query.paging import Sort
     from audit_logging.query.questions import Question
     from audit_logging.query.results import ExportReport, Page, Statistics
     from audit_logging.query.scan import Scan
     from audit_logging.query.statistics import By
+    from audit_logging.query.tail import Tail
 
 
 class AuditReader(Connection):
@@ -90,6 +94,31 @@ class AuditReader(Connection):
                 left meanwhile).
         """
         return self._scan(self._questions.scan(where, conditions, sort=sort))
+
+    def tail(
+        self,
+        where: Filter | None = None,
+        /,
+        *,
+        last: int = 0,
+        poll_seconds: float = 1.0,
+        on_wait: OnWait | None = None,
+        **conditions: Any,
+    ) -> Iterator[Event]:
+        """Return the events that arrive, for ever: each once, soon after it is stored, however late it comes.
+
+        What comes together is in the order of time, writer and sequence. An outage of OpenSearch is waited out, and
+        what arrived meanwhile follows. Memory stays the same however long it runs.
+
+        Args:
+            where: A ready filter, instead of *conditions*.
+            last: Begin with that many of the newest events that are there already, 0 to 10,000.
+            poll_seconds: Seconds between two looks.
+            on_wait: Called with the error at each look that OpenSearch could not answer, and with None at the first
+                that it could again.
+            conditions: What to look for; relative times are those of now.
+        """
+        return self._tail(self._questions.tail(where, conditions, last=last), poll_seconds, on_wait)
 
     def count(self, where: Filter | None = None, /, **conditions: Any) -> int:
         """Return how many events there are, exactly; an identical second copy does not count."""
@@ -160,6 +189,18 @@ class AuditReader(Connection):
         record_search(scan, self.settings)
         while not scan.done:
             yield from run(scan.page(), self._send)
+
+    def _tail(self, tail: Tail, poll_seconds: float, on_wait: OnWait | None) -> Iterator[Event]:
+        record_search(tail, self.settings)
+        yield from run(tail.begin(), self._send)
+        outage = Outage(on_wait)
+        while True:
+            events: list[Event] = []
+            with outage:
+                events = run(tail.look(), self._send)
+            yield from events
+            if outage.lasts or not tail.behind:
+                time.sleep(poll_seconds)
 
     def _ask(self, question: Question[Result]) -> Result:
         record_search(question, self.settings)
