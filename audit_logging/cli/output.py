@@ -9,13 +9,29 @@ from typing import TYPE_CHECKING, Any
 import click
 import orjson
 
+from audit_logging.query.printable import printable
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from audit_logging.query.event import Event
 
 
 def print_json(value: Any) -> None:
     """Print *value* as one JSON document, indented by two spaces."""
     click.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
+
+
+__all__ = ["EVENT_COLUMNS", "event_row", "print_json", "printable", "table"]
+
+EVENT_COLUMNS = ("time (UTC)", "severity", "type", "user", "from", "message")
+
+
+def event_row(event: Event) -> tuple[str, ...]:
+    """Return what one line of a table tells of an event, in the order of :data:`EVENT_COLUMNS`."""
+    moment = event.timestamp.strftime("%Y-%m-%d %H:%M:%S")
+    user = event.user_id or event.user_name or "-"
+    return moment, event.severity, event.event_type, user, event.source_ip or "-", event.message
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -52,13 +68,3 @@ def _columns(text: str) -> int:
     return sum(
         0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
     )
-
-
-def printable(text: str) -> str:
-    """Show control characters as escapes, so that an event's text cannot steer the reader's terminal.
-
-    Example:
-        >>> printable("two" + chr(10) + "lines")
-        'two\\\\nlines'
-    """
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

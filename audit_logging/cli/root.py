@@ -19,8 +19,10 @@ COMMANDS = {
     "emit": "audit_logging.cli.emit:emit",
     "import": "audit_logging.cli.importing:import_",
     "search": "audit_logging.cli.reading:search",
+    "show": "audit_logging.cli.show:show",
+    "tail": "audit_logging.cli.tail:tail",
     "count": "audit_logging.cli.reading:count",
-    "stats": "audit_logging.cli.reading:stats",
+    "stats": "audit_logging.cli.stats:stats",
     "export": "audit_logging.cli.export:export",
 }
 """Command name → where it lives. Imported only when called, so that each command starts quickly."""

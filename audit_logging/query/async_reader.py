@@ -11,8 +11,10 @@ from audit_logging.query.access import arecord_search
 from audit_logging.query.connection import Connection
 from audit_logging.query.exchange import arun
 from audit_logging.query.outage import Outage
+from audit_logging.query.statistics import Counting
 
 if TYPE_CHECKING:
+    import datetime as dt
     import os
     from collections.abc import AsyncIterator
     from types import TracebackType
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from audit_logging.query.outage import OnWait
     from audit_logging.query.paging import Sort
     from audit_logging.query.questions import Question
-    from audit_logging.query.results import ExportReport, Page, Statistics
+    from audit_logging.query.results import Context, ExportReport, Page, Statistics
     from audit_logging.query.scan import Scan
     from audit_logging.query.statistics import By
     from audit_logging.query.tail import Tail
@@ -100,6 +102,10 @@ class AsyncAuditReader(Connection):
         """Return one event; see :meth:`AuditReader.get`."""
         return await self._ask(self._questions.get(event_id))
 
+    async def context(self, event_id: str, *, within: str | dt.timedelta = "5m", limit: int = 50) -> Context:
+        """Return one event and what happened around it; see :meth:`AuditReader.context`."""
+        return await self._ask(self._questions.context(event_id, within=within, limit=limit))
+
     async def statistics(
         self,
         where: Filter | None = None,
@@ -108,10 +114,13 @@ class AsyncAuditReader(Connection):
         by: By = "event_type",
         interval: str | None = None,
         top: int = 10,
+        timezone: str = "UTC",
+        compare: bool = False,
         **conditions: Any,
     ) -> Statistics:
         """Return counts by one field, and over time; see :meth:`AuditReader.statistics`."""
-        return await self._ask(self._questions.statistics(where, conditions, by=by, interval=interval, top=top))
+        counting = Counting(by, top, interval, timezone, compare)
+        return await self._ask(self._questions.statistics(where, conditions, counting))
 
     async def export(
         self, path: str | os.PathLike[str], where: Filter | None = None, /, **options: Any

@@ -6,21 +6,21 @@ import datetime as dt
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Protocol
 
-from audit_logging.errors import FilterError, NotFoundError
+from audit_logging.errors import FilterError
+from audit_logging.query.context import context_steps, event_steps
 from audit_logging.query.copies import INDEX_COUNT, total_and_copies
-from audit_logging.query.dsl import any_of, query_of
+from audit_logging.query.dsl import query_of
 from audit_logging.query.event import Event
 from audit_logging.query.exchange import Result, Steps, search_request
 from audit_logging.query.filter import Filter
 from audit_logging.query.paging import check_sort, page_steps
 from audit_logging.query.scan import Scan
-from audit_logging.query.statistics import statistics_steps
+from audit_logging.query.statistics import Counting, statistics_steps
 from audit_logging.query.tail import Tail
-from audit_logging.query.walk import SMALLEST_PAGE, Walk
 
 if TYPE_CHECKING:
     from audit_logging.query.dsl import Query
-    from audit_logging.query.results import Page, Statistics
+    from audit_logging.query.results import Context, Page, Statistics
 
 Conditions = dict[str, Any]
 
@@ -81,16 +81,18 @@ class Questions:
 
     def get(self, event_id: str) -> Question[Event]:
         """Ask for one event."""
-        if not isinstance(event_id, str) or not event_id.isprintable():
-            raise FilterError(f"{str(event_id)[:60]!r} is not an event's id.")
-        return Question("get", {"event_id": event_id}, _get_steps(self._stream, event_id))
+        return Question("get", {"event_id": str(event_id)}, _get_steps(self._stream, event_id))
 
-    def statistics(
-        self, where: Filter | None, conditions: Conditions, *, by: str, interval: str | None, top: int
-    ) -> Question[Statistics]:
+    def context(self, event_id: str, *, within: str | dt.timedelta, limit: int) -> Question[Context]:
+        """Ask for one event and what happened around it."""
+        steps = context_steps(self._stream, event_id, within=within, limit=limit)
+        return Question("context", {"event_id": str(event_id), "within": str(within)}, steps)
+
+    def statistics(self, where: Filter | None, conditions: Conditions, counting: Counting) -> Question[Statistics]:
         """Ask for counts by a field and over time."""
         filter_ = filter_of(where, conditions)
-        steps = statistics_steps(self._stream, query_of(filter_.at(now())), by=by, interval=interval, top=top)
+        moment = now()
+        steps = statistics_steps(self._stream, filter_.at(moment), counting, now=moment)
         return Question("statistics", filter_.given(), steps)
 
 
@@ -117,15 +119,5 @@ def _count_steps(stream: str, query: Query) -> Steps[int]:
 
 
 def _get_steps(stream: str, event_id: str) -> Steps[Event]:
-    query = any_of([{"term": {"event.id": event_id}}, {"ids": {"values": [event_id]}}])
-    walk = Walk(stream, query, page_size=SMALLEST_PAGE)
-    hits = walk.take((yield walk.request()))
-    if not hits:
-        raise NotFoundError(
-            f"There is no event {event_id!r} in {stream!r}: it may not have arrived yet, or left with its retention"
-            " period.",
-            status=404,
-            error_type="",
-            reason="no such event",
-        )
-    return Event(hits[0].document)
+    hit = yield from event_steps(stream, event_id)
+    return Event(hit.document)

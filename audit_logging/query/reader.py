@@ -10,8 +10,10 @@ from audit_logging.query.connection import Connection
 from audit_logging.query.exchange import run
 from audit_logging.query.outage import Outage
 from audit_logging.query.questions import filter_of, now
+from audit_logging.query.statistics import Counting
 
 if TYPE_CHECKING:
+    import datetime as dt
     import os
     from collections.abc import Iterator
     from types import TracebackType
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from audit_logging.query.outage import OnWait
     from audit_logging.query.paging import Sort
     from audit_logging.query.questions import Question
-    from audit_logging.query.results import ExportReport, Page, Statistics
+    from audit_logging.query.results import Context, ExportReport, Page, Statistics
     from audit_logging.query.scan import Scan
     from audit_logging.query.statistics import By
     from audit_logging.query.tail import Tail
@@ -132,6 +134,19 @@ class AuditReader(Connection):
         """
         return self._ask(self._questions.get(event_id))
 
+    def context(self, event_id: str, *, within: str | dt.timedelta = "5m", limit: int = 50) -> Context:
+        """Return one event, and those around it of the same request, session or user.
+
+        Args:
+            event_id: As :meth:`get` takes it.
+            within: How long before and after: a ``timedelta``, or a text such as ``5m`` or ``1h30m``.
+            limit: At most that many before it and that many after it, 0 to 1,000; the nearest ones.
+
+        Raises:
+            NotFoundError: There is no such event.
+        """
+        return self._ask(self._questions.context(event_id, within=within, limit=limit))
+
     def statistics(
         self,
         where: Filter | None = None,
@@ -140,18 +155,24 @@ class AuditReader(Connection):
         by: By = "event_type",
         interval: str | None = None,
         top: int = 10,
+        timezone: str = "UTC",
+        compare: bool = False,
         **conditions: Any,
     ) -> Statistics:
-        """Return how many events there are by one field, and over time.
+        """Return how many events there are by one field, over time, and against the period before.
 
         Args:
             where: A ready filter, instead of *conditions*.
             by: ``event_type``, ``category``, ``severity``, ``outcome``, ``user``, ``ip`` or ``service``.
-            interval: Steps of a histogram over time: a number and ``s``, ``m``, ``h``, ``d`` or ``w``.
+            interval: Steps of a histogram over time: a number and ``s``, ``m``, ``h``, ``d`` or ``w``; ``1M`` (month),
+                ``1q`` (quarter) or ``1y`` (year).
             top: How many of the most frequent values, 1 to 10,000.
+            timezone: IANA name of the time zone in which a day, week, month, quarter or year begins.
+            compare: Also count the period of the same length before ``since``.
             conditions: What to look for.
         """
-        return self._ask(self._questions.statistics(where, conditions, by=by, interval=interval, top=top))
+        counting = Counting(by, top, interval, timezone, compare)
+        return self._ask(self._questions.statistics(where, conditions, counting))
 
     def export(
         self,

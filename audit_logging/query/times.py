@@ -31,6 +31,8 @@ EARLIEST: Final = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
 LATEST: Final = dt.datetime(2262, 4, 11, tzinfo=dt.timezone.utc)
 """The range of the stored type, ``date_nanos``. OpenSearch refuses to compare with anything outside it."""
 
+_LONGEST: Final = LATEST - EARLIEST
+
 _ABSOLUTE: Final = re.compile(
     r"(\d{4}-\d{2}-\d{2})(?:[T ](\d{2}:\d{2})(:\d{2})?(?:[.,](\d{1,6})0{0,3})?(Z|[+-]\d{2}:?\d{2})?)?",
     re.IGNORECASE | re.ASCII,
@@ -79,6 +81,23 @@ def normalise_time(value: TimeLike) -> dt.datetime | str:
     raise _not_a_time(value)
 
 
+def duration_of(value: str | dt.timedelta) -> dt.timedelta:
+    """Return how long *value* is: a ``timedelta``, or a text such as ``5m`` or ``1h30m``.
+
+    Raises:
+        FilterError: *value* is no duration.
+
+    Example:
+        >>> duration_of("1h30m")
+        datetime.timedelta(seconds=5400)
+    """
+    if isinstance(value, dt.timedelta) and value >= dt.timedelta():
+        return min(value, _LONGEST)
+    if not isinstance(value, str) or value.startswith("-") or not _AGO.fullmatch(value):
+        raise FilterError(f"{str(value)[:60]!r} is no duration: give one like 30s, 5m, 1h or 1h30m.")
+    return _length(value)
+
+
 def zone_of(name: str) -> zoneinfo.ZoneInfo:
     """Return the time zone with this IANA name.
 
@@ -116,10 +135,15 @@ def resolve_time(value: dt.datetime | str, *, now: dt.datetime) -> dt.datetime:
 
 
 def _ago(text: str, now: dt.datetime) -> dt.datetime:
+    return now - min(_length(text), now - EARLIEST)
+
+
+def _length(text: str) -> dt.timedelta:
     try:
-        return now - sum((int(count) * _UNITS[unit] for count, unit in _PARTS.findall(text)), dt.timedelta())
+        length = sum((int(count) * _UNITS[unit] for count, unit in _PARTS.findall(text)), dt.timedelta())
     except OverflowError:
-        return EARLIEST  # longer ago than any event
+        return _LONGEST
+    return min(length, _LONGEST)
 
 
 def _split_zone(text: str) -> tuple[str, str | None]:

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from audit_logging.capture.trail import Trail
 from audit_logging.cli.root import run
+from audit_logging.opensearch.admin import AuditAdmin
+from audit_logging.opensearch.client import Client
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,3 +41,31 @@ def audit_logging(capsys, monkeypatch) -> Callable[..., Ended]:
         return Ended(code, captured.out, captured.err)
 
     return call
+
+
+@pytest.fixture
+def trail(settings):
+    """Ten log-ins, every other one failed, and one hostile event."""
+    AuditAdmin(settings=settings).setup()
+    trail = Trail(settings)
+    for number in range(10):
+        outcome = "failure" if number % 2 else "success"
+        trail.emit("user.login", {"user_id": f"u-{number % 3}", "source_ip": f"203.0.113.{number}", "outcome": outcome})
+    trail.emit(
+        "data.accessed", {"user_id": "eve\x1b[31m", "resource": "[bold]r", "message": "\u202ered [red]alert[/red]"}
+    )
+    assert trail.shutdown(20) == 0
+    client = Client(settings)
+    client.request("POST", f"/{settings.stream}/_refresh")
+    client.close()
+    return settings
+
+
+@pytest.fixture
+def cli(audit_logging, trail):
+    """Run a command against that stream."""
+
+    def cli(*arguments):
+        return audit_logging(*arguments, "--url", trail.opensearch_url[0], "--stream", trail.stream)
+
+    return cli

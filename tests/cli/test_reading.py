@@ -1,5 +1,6 @@
 """The reading commands as a user types them, on a stream with a known trail."""
 
+import datetime as dt
 import gzip
 import json
 
@@ -7,39 +8,13 @@ import orjson
 import pytest
 
 import audit_logging as audit
-from audit_logging.capture.trail import Trail
-from audit_logging.opensearch.admin import AuditAdmin
+from audit_logging.cli.stats import _merged, _picture, _print_histogram
 from audit_logging.opensearch.client import Client
+from audit_logging.query.results import Interval, Statistics
 
 pytestmark = pytest.mark.server
 
-
-@pytest.fixture
-def trail(settings):
-    """Ten log-ins, every other one failed, and one hostile event."""
-    AuditAdmin(settings=settings).setup()
-    trail = Trail(settings)
-    for number in range(10):
-        outcome = "failure" if number % 2 else "success"
-        trail.emit("user.login", {"user_id": f"u-{number % 3}", "source_ip": f"203.0.113.{number}", "outcome": outcome})
-    trail.emit(
-        "data.accessed", {"user_id": "eve\x1b[31m", "resource": "[bold]r", "message": "\u202ered [red]alert[/red]"}
-    )
-    assert trail.shutdown(20) == 0
-    client = Client(settings)
-    client.request("POST", f"/{settings.stream}/_refresh")
-    client.close()
-    return settings
-
-
-@pytest.fixture
-def cli(audit_logging, trail):
-    """Run a command against that stream."""
-
-    def cli(*arguments):
-        return audit_logging(*arguments, "--url", trail.opensearch_url[0], "--stream", trail.stream)
-
-    return cli
+NOON = dt.datetime(2026, 3, 1, 12, tzinfo=dt.timezone.utc)
 
 
 def test_search_prints_a_table_and_how_much_there_is(cli):
@@ -118,7 +93,7 @@ def test_nothing_found_says_so(cli):
     assert "doctor" in cli("stats", "--user", "nobody").out
 
 
-def test_stats_are_a_table_with_bars_and_json(cli):
+def test_stats_are_a_table_with_bars_and_json(cli, tmp_path):
     """By a field, and over time."""
     result = cli("stats", "--by", "outcome", "--interval", "1d")
     assert result.code == 0
@@ -126,7 +101,41 @@ def test_stats_are_a_table_with_bars_and_json(cli):
     assert "█" in result.out
     statistics = orjson.loads(cli("stats", "--by", "outcome", "--json").out)
     assert {bucket["key"]: bucket["count"] for bucket in statistics["buckets"]} == {"success": 6, "failure": 5}
-    assert "(others)" in cli("stats", "--by", "user", "--top", "1").out
+    most = cli("stats", "--by", "user", "--top", "1")
+    assert "(others)" in most.out
+    assert "About 4 different values" in most.err
+
+
+def test_stats_are_compared_with_the_period_before(cli):
+    """All is new: the trail is a minute old."""
+    compared = cli("stats", "--by", "outcome", "--since", "-1h", "--compare")
+    assert compared.out.splitlines()[0].split() == ["outcome", "events", "before", "change"]
+    assert compared.out.splitlines()[1].split()[:4] == ["success", "6", "0", "new"]
+    assert "The period before: 0." in compared.err
+    assert cli("stats", "--compare").code == 2
+
+
+def test_stats_over_many_steps_are_one_picture(cli):
+    """A line a minute would be too many: the shape is what counts."""
+    out = cli("stats", "--since", "-1h", "--interval", "1s").out
+    assert "█" in out
+    steps = tuple(Interval(start=dt.datetime(2026, 3, 1, n // 24, n % 24), count=n) for n in range(1, 24))
+    assert _merged(steps, 10) == [1 + 2 + 3, 4 + 5 + 6, 7 + 8 + 9, 33, 42, 51, 60, 45]
+    assert _picture([0, 1, 64]) == ["  █"] * 7 + [" ▁█"]
+    many = tuple(Interval(start=NOON + dt.timedelta(minutes=n), count=n % 9) for n in range(500))
+    shown = Statistics(by="user", total=1, buckets=(), other=0, missing=0, distinct=0, distinct_exact=True)
+    _print_histogram(shown.model_copy(update={"histogram": many, "interval": "1m"}))
+
+
+def test_a_chart_is_a_private_file(cli, tmp_path):
+    """It tells of people; and it is an SVG or nothing."""
+    target = tmp_path / "chart.svg"
+    assert cli("stats", "--by", "user", "--interval", "1h", "--chart", str(target)).code == 0
+    assert target.read_text().startswith("<svg")
+    assert "\x1b" not in target.read_text()
+    assert target.stat().st_mode & 0o777 == 0o600
+    assert "ends in .svg" in cli("stats", "--chart", "chart.png").err
+    assert "choose another place" in cli("stats", "--chart", "/nowhere/chart.svg").err
 
 
 def test_export_writes_the_stored_documents(cli, tmp_path):
@@ -152,6 +161,9 @@ def test_export_writes_the_stored_documents(cli, tmp_path):
         (["search", "--cursor", "abc"], 2, "cursor"),
         (["search", "--severity", "loud"], 2, "min_severity"),
         (["stats", "--interval", "often"], 2, "interval"),
+        (["stats", "--timezone", "Mars"], 2, "no time zone known here"),
+        (["show", "x", "--context", "long"], 2, "is no duration"),
+        (["show", "nowhere"], 3, "There is no event 'nowhere'"),
         (["export", "--out", "/nowhere/t.ndjson"], 2, "choose another place"),
     ],
 )

@@ -55,11 +55,15 @@ def test_the_top_and_the_rest(filled, reader):
 
 def test_a_filter_applies(filled, reader):
     assert counts(reader.statistics(by="user", not_user_id="a")) == {"b": 1}
-    assert reader.statistics(user_id="nobody", interval="1h").model_dump(exclude={"by", "interval", "error_bound"}) == {
+    assert reader.statistics(user_id="nobody", interval="1h").model_dump(
+        exclude={"by", "interval", "error_bound", "since", "until", "before", "timezone"}
+    ) == {
         "total": 0,
         "buckets": (),
         "other": 0,
         "missing": 0,
+        "distinct": 0,
+        "distinct_exact": True,
         "histogram": (),
     }
 
@@ -84,6 +88,62 @@ def test_weeks_begin_on_monday_and_two_weeks_are_fourteen_days(filled, reader):
     weeks = reader.statistics(interval="1w").histogram
     assert [(week.start.weekday(), week.count) for week in weeks] == [(0, 3), (0, 1)]
     assert sum(step.count for step in reader.statistics(interval="2w").histogram) == 4
+
+
+def test_months_quarters_and_years_are_the_calendars(filled, reader):
+    for interval, starts in (("1M", ["2026-03-01"]), ("1q", ["2026-01-01"]), ("1y", ["2026-01-01"])):
+        found = reader.statistics(interval=interval)
+        assert [step.start.date().isoformat() for step in found.histogram] == starts
+        assert [step.count for step in found.histogram] == [4]
+    with pytest.raises(FilterError, match="An interval of 2M has no fixed length"):
+        reader.statistics(interval="2M")
+
+
+def test_a_day_begins_where_the_time_zone_has_it_also_when_the_clocks_change(trail, reader):
+    trail.add(
+        event("1", "2026-03-28T22:59:00.000000Z"),  # 23:59 in Prague
+        event("2", "2026-03-28T23:00:00.000000Z"),
+        event("3", "2026-03-29T21:59:00.000000Z"),
+        event("4", "2026-03-29T22:00:00.000000Z"),  # a day of 23 hours
+    )
+    found = reader.statistics(interval="1d", timezone="Europe/Prague")
+    assert found.timezone == "Europe/Prague"
+    assert [(step.start.isoformat(), step.count) for step in found.histogram] == [
+        ("2026-03-27T23:00:00+00:00", 1),
+        ("2026-03-28T23:00:00+00:00", 2),
+        ("2026-03-29T22:00:00+00:00", 1),
+    ]
+    with pytest.raises(FilterError, match="no time zone known here"):
+        reader.statistics(timezone="Mars/Olympus")
+
+
+def test_the_period_before_is_as_long_and_counts_the_same_values(filled, reader):
+    filled.add(event("5", "2026-02-28T12:00:00.000000Z", user__id="a"), event("6", "2026-03-01T23:59:59.999999Z"))
+    found = reader.statistics(by="user", since="2026-03-02", until="2026-03-04", compare=True)
+    assert [(bucket.key, bucket.count, bucket.before) for bucket in found.buckets] == [("a", 2, 1), ("b", 1, 0)]
+    assert found.before.total == 2
+    assert (found.before.since.isoformat(), found.before.until) == ("2026-02-28T00:00:00+00:00", found.since)
+    addresses = reader.statistics(by="ip", since="2026-03-02", until="2026-03-04", compare=True)
+    assert {bucket.before for bucket in addresses.buckets} == {0}
+    assert reader.statistics(user_id="nobody", since="-1d", compare=True).before.total == 0
+    with pytest.raises(FilterError, match="say with since"):
+        reader.statistics(compare=True)
+
+
+def test_the_period_before_leaves_second_copies_out(trail, reader):
+    stored = trail.add(event("1", "2026-03-01T12:00:00.000000Z", user__id="a"))
+    trail.add(event("2", "2026-03-02T12:00:00.000000Z", user__id="a"))
+    trail.rollover()
+    trail.store(*stored)
+    found = reader.statistics(by="user", since="2026-03-02", until="2026-03-03", compare=True)
+    assert (found.buckets[0].count, found.buckets[0].before, found.before.total) == (1, 1, 1)
+
+
+def test_distinct_values_are_counted(filled, reader):
+    exact = reader.statistics(by="user")
+    assert (exact.distinct, exact.distinct_exact) == (2, True)
+    more = reader.statistics(by="user", top=1)
+    assert (more.distinct, more.distinct_exact) == (2, False)
 
 
 @pytest.mark.parametrize("interval", ["", "h", "0h", "1x", "-1h", "1.5h", "1h1m", "9999999d", 5, "1h\n"])

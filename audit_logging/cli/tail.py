@@ -1,0 +1,83 @@
+"""`audit-logging tail`."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import click
+import orjson
+
+from audit_logging.cli.filtering import NEGATIVES, filter_options, open_reader
+from audit_logging.cli.options import connection_options
+from audit_logging.cli.output import event_row
+from audit_logging.query.printable import printable
+
+if TYPE_CHECKING:
+    from audit_logging.query.event import Event
+    from audit_logging.query.filter import Filter
+    from audit_logging.settings import Settings
+
+DEFAULT_LIMIT = 10
+COLOURS = {"warning": "yellow", "critical": "red"}
+TYPE_WIDTH = 20
+
+
+@click.command(epilog=NEGATIVES)
+@connection_options
+@filter_options
+@click.option(
+    "-n",
+    "--limit",
+    type=click.IntRange(0, 10_000),
+    default=DEFAULT_LIMIT,
+    show_default=True,
+    help="Begin with that many of the newest events.",
+)
+@click.option("-f", "--follow", is_flag=True, help="Go on with every event that arrives, until Ctrl-C.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line, for scripts.")
+def tail(*, settings: Settings, where: Filter, limit: int, follow: bool, as_json: bool) -> None:
+    """Print the newest events, oldest first; with -f, go on as they arrive.
+
+    Each event is printed once, even those that arrive late from a spool that waited out an outage. Outages are waited
+    out.
+
+    \b
+    Examples:
+      audit-logging tail -f
+      audit-logging tail -f --category authentication --outcome failure
+      audit-logging tail -n 100 --user u-42 --json
+    """
+    write = _write_json if as_json else _write_line
+    with open_reader(settings) as reader:
+        if follow:
+            for event in reader.tail(where, last=limit, on_wait=_Outages()):
+                write(event)
+        elif limit:
+            for event in reversed(reader.search(where, limit=limit).events):
+                write(event)
+
+
+class _Outages:
+    """Says once that OpenSearch does not answer, and once that it does again."""
+
+    def __init__(self) -> None:
+        self._told = False
+
+    def __call__(self, error: Exception | None) -> None:
+        if error is None:
+            click.echo("OpenSearch answers again.", err=True)
+        elif not self._told:
+            click.echo(f"{error}\nWaiting until it answers again …", err=True)
+        self._told = error is not None
+
+
+def _write_json(event: Event) -> None:
+    click.echo(orjson.dumps(event.to_dict()).decode())
+
+
+def _write_line(event: Event) -> None:
+    moment, severity, event_type, user, source, message = map(printable, event_row(event))
+    line = f"{moment}  {severity:<8}  {event_type:<{TYPE_WIDTH}}  {user}  {source}  {message}"
+    # https://no-color.org; click itself leaves colours out where no terminal reads.
+    click.secho(line, fg=COLOURS.get(event.severity), color=False if os.environ.get("NO_COLOR") else None)
