@@ -33,9 +33,6 @@ Copy = tuple[str, str]
 Range = tuple[int, int]
 """First and last sequence, both within."""
 
-INDEX_COUNT: Final[dict[str, Any]] = {"indices": {"terms": {"field": "_index", "size": 2}}}
-"""Aggregation that tells whether what was found lies in more than one backing index."""
-
 
 def total_and_copies(stream: str, query: Query, answer: dict[str, Any]) -> Steps[tuple[int, list[Copy]]]:
     """Tell how many events *query* finds, and which second copies to leave out.
@@ -43,13 +40,27 @@ def total_and_copies(stream: str, query: Query, answer: dict[str, Any]) -> Steps
     Args:
         stream: The data stream.
         query: The query.
-        answer: To a search for it with exact total and :data:`INDEX_COUNT`.
+        answer: To a search for it with exact total.
     """
     total: int = answer["hits"]["total"]["value"]
-    if len(answer["aggregations"]["indices"]["buckets"]) < 2:  # noqa: PLR2004
+    if _asked(answer) < 2 or not (yield from _in_several_indices(stream, query)):  # noqa: PLR2004
         return total, []
     copies = yield from find_copies(stream, query)
     return total - len(copies), copies
+
+
+def _asked(answer: dict[str, Any]) -> int:
+    """Return how many shards had to be searched; the others hold nothing within the query's time."""
+    shards = answer["_shards"]
+    asked: int = shards["total"] - shards["skipped"]
+    return asked
+
+
+def _in_several_indices(stream: str, query: Query) -> Steps[bool]:
+    """Tell whether what is found lies in more than one backing index."""
+    indices = {"indices": {"terms": {"field": "_index", "size": 2}}}
+    answer = yield search_request(stream, {"query": query, "size": 0, "track_total_hits": False, "aggs": indices})
+    return len(answer["aggregations"]["indices"]["buckets"]) > 1
 
 
 def find_copies(stream: str, query: Query) -> Steps[list[Copy]]:

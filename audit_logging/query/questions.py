@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol
 
 from audit_logging.errors import FilterError
 from audit_logging.query.context import context_steps, event_steps
-from audit_logging.query.copies import INDEX_COUNT, total_and_copies
+from audit_logging.query.copies import total_and_copies
 from audit_logging.query.dsl import query_of
 from audit_logging.query.event import Event
 from audit_logging.query.exchange import Result, Steps, search_request
@@ -113,7 +113,7 @@ def filter_of(where: Filter | None, conditions: Conditions) -> Filter:
 
 
 def _count_steps(stream: str, query: Query) -> Steps[int]:
-    answer = yield search_request(stream, {"query": query, "size": 0, "track_total_hits": True, "aggs": INDEX_COUNT})
+    answer = yield search_request(stream, {"query": query, "size": 0, "track_total_hits": True})
     total, _ = yield from total_and_copies(stream, query, answer)
     return total
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from audit_logging.errors import FilterError
-from audit_logging.query.copies import INDEX_COUNT, total_and_copies, without
+from audit_logging.query.copies import total_and_copies, without
 from audit_logging.query.dsl import query_of
 from audit_logging.query.exchange import Steps, search_request
 from audit_logging.query.results import Before, Bucket, Interval, Statistics
@@ -130,7 +130,7 @@ def _period_before(filter_: Filter, now: dt.datetime) -> Filter:
 
 def _counted(stream: str, query: Query, aggregations: dict[str, Any]) -> Steps[Answer]:
     """Aggregate what *query* finds, second copies left out."""
-    answer = yield _request(stream, query, {**aggregations, **INDEX_COUNT})
+    answer = yield _request(stream, query, aggregations)
     _, copies = yield from total_and_copies(stream, query, answer)
     if copies:
         answer = yield _request(stream, without(query, copies), aggregations)

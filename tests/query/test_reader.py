@@ -78,6 +78,20 @@ def test_pages_together_are_the_whole_trail_in_order(trail, reader, sort, limit)
     assert ids(reader.scan(sort=sort)) == expected
 
 
+def test_a_first_page_takes_one_request_unless_events_of_one_moment_meet_its_end(trail, reader, monkeypatch):
+    asked = []
+    send = reader._send
+    monkeypatch.setattr(reader, "_send", lambda request: asked.append(request) or send(request))
+    trail.add(*(event(f"{minute}", f"2026-03-01T12:{minute:02}:00.000000Z") for minute in range(10, 20)))
+    assert ids(reader.search(limit=3).events) == ["19", "18", "17"]
+    assert len(asked) == 1
+    trail.add(*(event(f"tie {n}", "2026-03-01T12:18:00.000000Z") for n in range(4)), writer="w2")
+    assert ids(reader.search(limit=3).events) == ["19", "tie 3", "tie 2"]
+    assert len(asked) == 3
+    assert ids(reader.search(limit=3, sort="oldest").events) == ["10", "11", "12"]
+    assert len(asked) == 4
+
+
 def test_relative_times_keep_the_now_of_the_first_page(trail, reader, monkeypatch):
     now = dt.datetime(2026, 3, 1, 13, tzinfo=dt.timezone.utc)
     monkeypatch.setattr(questions, "now", lambda: now)
@@ -186,6 +200,17 @@ class TestIdenticalSecondCopies:
         send = reader._send
         monkeypatch.setattr(reader, "_send", lambda request: asked.append(request) or send(request))
         assert reader.count() == 6
+        assert len(asked) == 3  # the count, whether in several indices, and which writers are
+
+    def test_cost_nothing_extra_where_only_one_backing_index_holds_that_time(self, trail, reader, monkeypatch):
+        for day in range(1, 4):
+            trail.add(event("x", f"2026-03-{day:02}T12:00:00.000000Z"))
+            trail.rollover()
+        asked = []
+        send = reader._send
+        monkeypatch.setattr(reader, "_send", lambda request: asked.append(request) or send(request))
+        assert reader.count(since="2026-03-02", until="2026-03-03") == 1
+        assert reader.search(since="2026-03-02", until="2026-03-03").total == 1
         assert len(asked) == 2
 
 
