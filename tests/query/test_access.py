@@ -28,7 +28,8 @@ QUESTIONS = {
 
 @pytest.fixture
 def audited(settings):
-    return settings.model_copy(update={"audit_searches": True, "opensearch_username": "auditor"})
+    user = settings.opensearch_username or "auditor"
+    return settings.model_copy(update={"audit_searches": True, "opensearch_username": user})
 
 
 @pytest.mark.parametrize("query", QUESTIONS)
@@ -40,7 +41,7 @@ def test_a_question_is_recorded_with_filter_and_reader(trail, audited, query):
         "resource": audited.stream,
         "query": query,
         "filter": {"user_id": ["u-1"], "since": "-24h"},
-        "opensearch_user": "auditor",
+        "opensearch_user": audited.opensearch_username,
     }
     assert recorded["user"] == {"name": pwd.getpwuid(os.getuid()).pw_name}
     assert recorded["event"]["category"] == ["database"]

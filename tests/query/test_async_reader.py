@@ -37,22 +37,24 @@ def test_the_twins_answer_alike(filled, reader, settings, monkeypatch, tmp_path)
 
     async def ask():
         async with AsyncAuditReader(settings=settings) as twin:
-            first, number, one, statistics = await asyncio.gather(
+            first, number, one, around, statistics = await asyncio.gather(
                 twin.search(user_id="u-1", limit=5),
                 twin.count(not_user_id="u-1"),
                 twin.get("e7"),
+                twin.context("e7", within="10m"),
                 twin.statistics(by="user", interval="1h"),
             )
             second = await twin.search(user_id="u-1", limit=5, cursor=first.cursor)
             every = [each async for each in twin.scan(user_id=["u-1", "u-2"], sort="newest")]
             report = await twin.export(tmp_path / "twin.ndjson", user_id="u-2")
-            return first, second, number, one, statistics, every, report
+            return first, second, number, one, around, statistics, every, report
 
-    first, second, number, one, statistics, every, report = asyncio.run(ask())
+    first, second, number, one, around, statistics, every, report = asyncio.run(ask())
     assert (first.events, first.total) == (reader.search(user_id="u-1", limit=5).events, 13)
     assert ids(first.events + second.events) == ids(reader.search(user_id="u-1", limit=10).events)
     assert number == reader.count(not_user_id="u-1") == 27
     assert one == reader.get("e7")
+    assert around == reader.context("e7", within="10m")
     assert statistics == reader.statistics(by="user", interval="1h")
     assert every == list(reader.scan(user_id=["u-1", "u-2"], sort="newest"))
     assert report.sha256 == reader.export(tmp_path / "plain.ndjson", user_id="u-2").sha256

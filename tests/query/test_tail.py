@@ -229,6 +229,17 @@ def test_mistakes_and_a_server_that_was_never_there_are_told_at_once(reader, str
         next(away.tail())
 
 
+def test_a_stream_that_goes_away_is_no_outage(trail, reader, client, settings):
+    trail.add(event("there"))
+    told = []
+    following = reader.tail(last=1, poll_seconds=0.01, on_wait=told.append)
+    next(following)
+    client.request("DELETE", f"/_data_stream/{settings.stream}")
+    with pytest.raises(NotFoundError):
+        next(following)
+    assert told == []
+
+
 @pytest.mark.slow
 def test_a_restart_of_the_server_is_waited_out(tmp_path):
     """Nothing is shown twice afterwards, and what came meanwhile follows."""
