@@ -24,6 +24,7 @@ COMMANDS = {
     "count": "audit_logging.cli.reading:count",
     "stats": "audit_logging.cli.stats:stats",
     "export": "audit_logging.cli.export:export",
+    "report": "audit_logging.cli.report:report",
 }
 """Command name → where it lives. Imported only when called, so that each command starts quickly."""
 

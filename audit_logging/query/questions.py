@@ -20,6 +20,8 @@ from audit_logging.query.tail import Tail
 
 if TYPE_CHECKING:
     from audit_logging.query.dsl import Query
+    from audit_logging.query.period import Period
+    from audit_logging.query.report import Report
     from audit_logging.query.results import Context, Page, Statistics
 
 Conditions = dict[str, Any]
@@ -94,6 +96,19 @@ class Questions:
         moment = now()
         steps = statistics_steps(self._stream, filter_.at(moment), counting, now=moment)
         return Question("statistics", filter_.given(), steps)
+
+    def report(self, period: Period) -> Question[Report]:
+        """Ask for what happened in a period."""
+        from audit_logging.query.report import report_steps
+
+        return Question("report", {"period": period.name}, report_steps(self._stream, period, now=now()))
+
+    def about(self, subject: str, period: Period | None) -> Scan:
+        """Ask for everything that concerns one person, newest first."""
+        from audit_logging.query.report import subject_query
+
+        conditions = {"subject": str(subject)} | ({} if period is None else {"period": period.name})
+        return Scan(self._stream, subject_query(subject, period), newest=True, conditions=conditions)
 
 
 def now() -> dt.datetime:

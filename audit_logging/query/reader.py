@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from audit_logging.query.filter import Filter
     from audit_logging.query.outage import OnWait
     from audit_logging.query.paging import Sort
+    from audit_logging.query.period import Period
     from audit_logging.query.questions import Question
+    from audit_logging.query.report import Report
     from audit_logging.query.results import Context, ExportReport, Page, Statistics
     from audit_logging.query.scan import Scan
     from audit_logging.query.statistics import By
@@ -205,6 +207,21 @@ class AuditReader(Connection):
 
         filter_ = filter_of(where, conditions).at(now())
         return export(self._send, self._stream, filter_, path, format=format, method=method, progress=progress)
+
+    def report(self, period: Period) -> Report:
+        """Return what happened in *period*, as :func:`audit_logging.query.report_page.report_page` shows it."""
+        return self._ask(self._questions.report(period))
+
+    def about(self, subject: str, period: Period | None = None) -> Iterator[Event]:
+        """Return everything that concerns one person, newest first.
+
+        Args:
+            subject: An id, a name or an address of mail, exactly.
+            period: Only what happened in it.
+        """
+        scan = self._questions.about(subject, period)
+        record_search(scan, self.settings)
+        return self._scan(scan)
 
     def _scan(self, scan: Scan) -> Iterator[Event]:
         record_search(scan, self.settings)
