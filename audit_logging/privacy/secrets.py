@@ -1,0 +1,214 @@
+"""Secrets in free text: found by what they look like, and replaced before the text reaches the spool.
+
+* A private key in PEM, to its end.
+* A value that is assigned to a secret's name: ``password=hunter2``, ``"api_key": "…"``, ``--token …``, ``Bearer …``.
+* The user and password in a URL.
+* A token that says itself what it is (see :mod:`audit_logging.privacy.issued`).
+* A token that nobody would write by hand: long, and of mixed letters and digits without any pattern.
+* The number of a payment card, which its checksum tells from other numbers (ISO/IEC 7812-1, annex B).
+
+Most texts hold none of these. So whether one *could* be there is looked at first, by a few passes over the bytes; the
+patterns run on the rest.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from math import log2
+from typing import TYPE_CHECKING, Final
+
+from audit_logging.events.values import REDACTED
+from audit_logging.privacy.issued import ISSUED
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SHORTEST_TOKEN: Final = 16
+"""Characters from which on a word may be a token of an issuer."""
+
+LONGEST_WORD: Final = 32
+"""Characters from which on a word of mixed letters and digits counts as a token that nobody would write by hand."""
+
+LONGEST_NAME: Final = 100
+"""Characters before a sign in which the name of what is assigned is looked for."""
+
+_FEWEST_CARD_DIGITS: Final = 13
+_BITS_OF_CHANCE: Final = 3.0
+"""Bits per character from which on a value looks drawn by lot; words and dates stay below."""
+
+_MARK: Final = REDACTED[:-1]
+"""What a value begins with that was replaced before; a value ends before a bracket."""
+
+_WORD_BYTES: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/_=.~%|$:@-"
+_SAME: Final = bytes(120 if byte in _WORD_BYTES else 32 for byte in range(256))
+"""Maps what a token is made of to one letter, and all else to a space."""
+
+_LONG: Final = b"x" * SHORTEST_TOKEN
+_NO_DIGITS: Final = bytes(set(range(256)) - set(b"0123456789"))
+
+_SECOND_WORDS: Final = frozenset({"key", "token", "secret", "password", "passphrase", "code"})
+"""The second words of names that are written as two, ``Secret Key``."""
+
+_SCHEMES: Final = frozenset({"apikey", "basic", "bearer", "digest", "negotiate", "token"})
+"""Of HTTP's Authorization header; the credentials follow the word (RFC 9110, section 11.4)."""
+
+_PEM: Final = re.compile(r"-----BEGIN[ A-Z0-9]*PRIVATE KEY[ A-Z]*-----.*?(?:-----END[ A-Z0-9]*-----|\Z)", re.DOTALL)
+_SCHEME: Final = re.compile(r"(?i)\b((?:bearer|basic|authorization\W{1,4}\w+)[ ]+)([^\s\"',;]{6,})")
+_IN_URL: Final = re.compile(r"(?i)\b([a-z][a-z0-9+.-]{0,30}://)[^\s/:@]{0,500}:[^\s/@]{1,500}@")
+_VALUE: Final = r"""(?P<value>"[^"\r\n]+"|'[^'\r\n]+'|`[^`\r\n]+`|[^\s"'`,;&)}\]<>]+)"""
+_SIGN: Final = re.compile(rf"[=:][=>]?\s{{0,3}}{_VALUE}")
+_SPOKEN: Final = re.compile(
+    rf"(?:[Pp]ass|PASS|[Pp]wd|PWD|[Ss]ecret|SECRET|[Tt]oken|TOKEN|[Kk]ey|KEY)[\w-]*(?: is| was)?\s{_VALUE}"
+)
+_WORD: Final = re.compile(rf"[{re.escape(_WORD_BYTES.decode())}]{{{SHORTEST_TOKEN},}}")
+_PART: Final = re.compile(r"(?:^|(?<=[=:/@|%~-]))[A-Za-z0-9]")
+"""Where in a word a token may begin."""
+
+_CARD: Final = re.compile(r"(?<![\w.-])[2-6]\d{3}(?:[ -]?\d){9,15}(?![\w-])")
+_UUID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_NAMES_A_REFERENCE: Final = re.compile(
+    r"(?i)(^|[_.-])(arn|at|checksum|commit|date|digest|email|etag|file(name)?|fingerprint|g?uuid|hash|host(name)?|ids?|image"
+    r"|ip|md5|name|path|ref(erence)?|revision|sha\d*|span|time(stamp)?|trace|ur[il]|user_?agent|version)$"
+)
+"""Names whose values look drawn by lot and are no secrets."""
+
+
+class SecretText:
+    """Replaces the secrets in a text by ``[redacted]``.
+
+    Args:
+        secret_keys: ``secret_keys[name]`` says whether what is assigned to that name is a secret.
+
+    Example:
+        >>> from audit_logging.privacy.redaction import SecretKeys
+        >>> SecretText(SecretKeys()).mask("log-in as root with password=hunter2 from https://u:p@example.com/")
+        'log-in as root with password=[redacted] from https://[redacted]@example.com/'
+    """
+
+    __slots__ = ("_secret",)
+
+    def __init__(self, secret_keys: Mapping[str, bool]) -> None:
+        self._secret = secret_keys
+
+    def mask(self, text: str, name: str = "") -> str:
+        """Return *text* without its secrets.
+
+        Args:
+            text: Free text, or a value of the application's own data.
+            name: The key that *text* stands under, where there is one.
+        """
+        raw = text.encode("utf-8", "surrogatepass")
+        if _LONG in raw.translate(_SAME):
+            text = self._without_tokens(text, name)
+        lower = text.lower()
+        if "bearer " in lower or "basic " in lower or "authorization" in lower:
+            text = _SCHEME.sub(rf"\1{REDACTED}", text)
+        if "=" in text or ":" in text:
+            text = self._without_assigned(text)
+        if "pass" in lower or "pwd" in lower or "secret" in lower or "token" in lower or "key" in lower:
+            text = _SPOKEN.sub(_spoken, text)
+        if len(raw.translate(None, _NO_DIGITS)) >= _FEWEST_CARD_DIGITS:
+            text = _CARD.sub(_card, text)
+        return text
+
+    def _without_tokens(self, text: str, name: str) -> str:
+        if "-----BEGIN" in text:
+            text = _PEM.sub(REDACTED, text)
+        is_reference = _NAMES_A_REFERENCE.search(name) is not None
+        if name and not is_reference and _is_drawn_by_lot(text):
+            return REDACTED
+        return _WORD.sub(lambda word: _token(word[0], is_reference=is_reference), text)
+
+    def _without_assigned(self, text: str) -> str:
+        if "://" in text:
+            text = _IN_URL.sub(rf"\1{REDACTED}@", text)
+        return _SIGN.sub(self._assigned, text)
+
+    def _assigned(self, match: re.Match[str]) -> str:
+        value = match["value"].strip("\"'`")
+        name = _name_before(match.string, match.start())
+        if not name or value.startswith(_MARK) or value.lower() in _SCHEMES:
+            return match[0]
+        secret = self._secret[name] or (_is_drawn_by_lot(value) and _NAMES_A_REFERENCE.search(name) is None)
+        return _hidden(match) if secret else match[0]
+
+
+def _name_before(text: str, end: int) -> str:
+    """Return the name before the sign at *end*: ``api_key`` of ``"api_key" :``, ``Secret_Key`` of ``Secret Key``."""
+    words = text[max(end - LONGEST_NAME, 0) : end].rstrip(" \"'])").split()
+    if not words:
+        return ""
+    last = words[-1]
+    if last.lower() in _SECOND_WORDS and len(words) > 1:
+        last = f"{words[-2]}_{last}"
+    return re.split(r"[^\w.-]", last)[-1].strip(".-")
+
+
+def _spoken(match: re.Match[str]) -> str:
+    """Hide what follows a secret's name without a sign, unless it is an ordinary word: ``password is required``."""
+    value = match["value"].strip("\"'`").rstrip(".!?")
+    start = match.start()
+    is_option = match.string[max(start - 1, 0) : start] == "-"
+    told = " is " in match[0] or " was " in match[0]
+    if value.startswith(_MARK):
+        return match[0]
+    if is_option or _is_drawn_by_lot(value) or (told and not value.isalpha()):
+        return _hidden(match)
+    return match[0]
+
+
+def _hidden(match: re.Match[str]) -> str:
+    return match[0][: match.start("value") - match.start()] + REDACTED
+
+
+def _token(word: str, *, is_reference: bool) -> str:
+    """Return *word*, or what is left of it when it is a token; what it is assigned to stays."""
+    for part in _PART.finditer(word):
+        if ISSUED.match(word, part.start()):
+            return word[: part.start()] + REDACTED
+    if not is_reference and any(_is_unguessable(part) for part in re.split(r"[/.:=@|%]", word)):
+        return REDACTED
+    return word
+
+
+def _is_unguessable(word: str) -> bool:
+    """Tell whether nobody would write *word* by hand, whatever stands around it."""
+    return (
+        len(word) >= LONGEST_WORD
+        and word.isalnum()
+        and not word.islower()
+        and not word.isupper()
+        and any(map(str.isdigit, word))
+        and _bits_per_character(word) > _BITS_OF_CHANCE + 1
+    )
+
+
+def _is_drawn_by_lot(value: str) -> bool:
+    """Tell whether *value* looks like a key and not like words, a number, a path or a date."""
+    return (
+        len(value) >= SHORTEST_TOKEN - 2
+        and value.isascii()
+        and " " not in value
+        and "://" not in value
+        and any(map(str.isdigit, value))
+        and any(map(str.isalpha, value))
+        and _UUID.fullmatch(value) is None
+        and max(map(len, re.split(r"[-_./:=+]", value))) >= SHORTEST_TOKEN - 4
+        and _bits_per_character(value) > _BITS_OF_CHANCE
+    )
+
+
+def _bits_per_character(word: str) -> float:
+    """Return the Shannon entropy of the characters of *word*."""
+    total = len(word)
+    return -sum(count / total * log2(count / total) for count in Counter(word).values())
+
+
+def _card(match: re.Match[str]) -> str:
+    return REDACTED if _passes_luhn(re.sub(r"\D", "", match[0])) else match[0]
+
+
+def _passes_luhn(digits: str) -> bool:
+    doubled = (int(digit) * 2 for digit in digits[-2::-2])
+    return (sum(map(int, digits[::-2])) + sum(two - 9 if two > 9 else two for two in doubled)) % 10 == 0  # noqa: PLR2004
