@@ -142,6 +142,14 @@ class Settings(BaseSettings):
     redact_keys: Annotated[frozenset[str], NoDecode, CommaSeparated] = Field(
         frozenset(), description="Keys whose values never enter the trail, in addition to the built-in ones."
     )
+    redact_patterns: tuple[str, ...] = Field(
+        (),
+        description="Regular expressions whose matches in free text and metadata never enter the trail, beside the"
+        " secrets that are found anyway. In the environment: a JSON list.",
+    )
+    detect_secrets: bool = Field(
+        True, description="Whether secrets are looked for in free text and metadata, by their public formats."
+    )
     trusted_proxies: Annotated[tuple[Network, ...], NoDecode, CommaSeparated] = Field(
         (), description="Networks (CIDR) of your own proxies, whose forwarding headers are believed."
     )
@@ -158,6 +166,17 @@ class Settings(BaseSettings):
             raise ValueError(
                 "a stream's name is lower-case letters, digits, '.', '_' and '-', the first a letter or digit"
             )
+        return value
+
+    @field_validator("redact_patterns")
+    @classmethod
+    def _patterns_compile(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for pattern in value:
+            try:
+                if re.compile(pattern).match(""):
+                    raise ValueError(f"the pattern {pattern!r} matches nothing at all, and so everywhere")
+            except re.error as error:
+                raise ValueError(f"the pattern {pattern!r} is no regular expression ({error})") from error
         return value
 
     @field_validator("opensearch_url")

@@ -16,6 +16,7 @@ from audit_logging.events.catalogue import CATALOGUE
 from audit_logging.events.document import DocumentBuilder
 from audit_logging.events.values import PlainValues
 from audit_logging.privacy.redaction import SecretKeys
+from audit_logging.privacy.secrets import SecretText
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -51,7 +52,8 @@ class Trail:
 
     def _start_afresh(self) -> None:
         secret_keys = SecretKeys(self.settings.redact_keys)
-        self._builder = DocumentBuilder(self.settings, CATALOGUE, PlainValues(secret_keys))
+        mask = SecretText(secret_keys, self.settings.redact_patterns).mask if self.settings.detect_secrets else None
+        self._builder = DocumentBuilder(self.settings, CATALOGUE, PlainValues(secret_keys, mask))
         self._writer = Writer(self.settings)
         self._shipper: Shipper | None = None
         self._begun = False

@@ -125,7 +125,7 @@ class DocumentBuilder:
         }
         self._service = {name: text(value, 1024) for name, value in service.items() if value is not None}
         self._host = {"name": text(socket.gethostname(), 1024)}
-        self._stamps = Stamps(catalogue, lambda *given: self._draw(*given)[0].canonical)
+        self._stamps = Stamps(catalogue, lambda *given: self._draw(*given)[0].canonical, plain.mask)
         self._warned: set[tuple[str, tuple[str, ...]]] = set()
 
     def build(self, event_type: str, facts: Mapping[str, Any], origin: Origin | None = None) -> Document:

@@ -20,10 +20,12 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator
 from pydantic.fields import FieldInfo
 
 from audit_logging.events import models
-from audit_logging.events.values import INT64, float_text, iso_utc, time_text
+from audit_logging.events.values import INT64, STRUCTURED, float_text, iso_utc, time_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from audit_logging.events.values import Mask
 
     Step: TypeAlias = Callable[[Any], Any]
 
@@ -83,13 +85,14 @@ def _inherits(fields: type[BaseModel], name: str) -> bool:
     return getattr(here, "__func__", here) is getattr(there, "__func__", there)
 
 
-def role_of(name: str, kind: type, field: FieldInfo | None) -> Slot | Role:
+def role_of(name: str, kind: type, field: FieldInfo | None, mask: Mask | None = None) -> Slot | Role:
     """Return what the values of type *kind* under a keyword are.
 
     Args:
         name: The keyword.
         kind: The exact type of its value.
         field: The model's field for it; None where it becomes metadata.
+        mask: Finds the secrets in a text.
 
     Raises:
         UnfitError: Such events are for the exact way.
@@ -101,11 +104,23 @@ def role_of(name: str, kind: type, field: FieldInfo | None) -> Slot | Role:
         raise UnfitError
     slot = None if name in _JUDGED else _slot(kind, base, metadata)
     if slot is not None:
-        return slot
+        return slot if mask is None or name in STRUCTURED else _without_secrets(slot, kind, mask, name)
     # Not a float or a Decimal: 0.0 and -0.0 are equal, and so would choose the same document.
     if (kind in {str, int, bool} or issubclass(kind, enum.Enum)) and _is_pure(base, metadata):
         return Role.CHOICE
     raise UnfitError
+
+
+def _without_secrets(slot: Slot, kind: type, mask: Mask, name: str) -> Slot:
+    """Return the slot for a value in which the exact way looks for secrets: it takes what holds none."""
+
+    def check(value: Any) -> Any:
+        text = value if kind is str else str(value)
+        if mask(text, name) != text:
+            raise ValueError
+        return value
+
+    return slot._replace(steps=(check, *slot.steps))
 
 
 def _parts(field: Any) -> tuple[Any, tuple[Any, ...]]:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from audit_logging.events.catalogue import Catalogue, EventType
+    from audit_logging.events.values import Mask
 
     Draw: TypeAlias = Callable[[str, Mapping[str, Any], str, str], bytes]
 
@@ -56,11 +57,13 @@ class Stamps:
     Args:
         catalogue: The known event types; what was learnt is forgotten when another is registered.
         draw: The exact way: event type, facts, id and time for an event that has none, to the canonical document.
+        mask: Finds the secrets in a text, as the exact way does.
     """
 
-    def __init__(self, catalogue: Catalogue, draw: Draw) -> None:
+    def __init__(self, catalogue: Catalogue, draw: Draw, mask: Mask | None = None) -> None:
         self._catalogue = catalogue
         self._draw = draw
+        self._mask = mask
         self._revision = catalogue.revision
         self._shapes: dict[tuple[Any, ...], _Shape | None] = {}
 
@@ -106,7 +109,7 @@ class Stamps:
         key = (event_type, *facts, *map(type, facts.values()))
         if key not in self._shapes and len(self._shapes) < _MOST_SHAPES:
             try:
-                self._shapes[key] = _Shape(self._catalogue.get(event_type), facts)
+                self._shapes[key] = _Shape(self._catalogue.get(event_type), facts, self._mask)
             except UnfitError:
                 self._shapes[key] = None
         return self._shapes.get(key)
@@ -136,12 +139,12 @@ class _Shape:
 
     __slots__ = ("_chosen", "_compared", "_slots", "_steps", "choose", "copied", "event_id", "stamps")
 
-    def __init__(self, event_type: EventType, facts: Mapping[str, Any]) -> None:
+    def __init__(self, event_type: EventType, facts: Mapping[str, Any], mask: Mask | None) -> None:
         names = list(facts)
         if not is_transparent(event_type.fields) or not all(type(name) is str for name in names):
             raise UnfitError
         fields = event_type.model.model_fields
-        roles = [role_of(name, type(value), fields.get(name)) for name, value in facts.items()]
+        roles = [role_of(name, type(value), fields.get(name), mask) for name, value in facts.items()]
         self._slots = {place: role for place, role in enumerate(roles) if isinstance(role, Slot)}
         self._steps = [(place, step) for place, slot in self._slots.items() for step in slot.steps]
         chosen = [place for place, role in enumerate(roles) if role is Role.CHOICE]

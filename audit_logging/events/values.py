@@ -15,6 +15,7 @@ set                            a list in the order of its JSON
 dataclass, pydantic model      an object of its fields
 keys that are no strings       their JSON text; a clash gets ``~2``, ``~3`` …
 key in the redacted set        the value ``[redacted]``
+secret in a text               ``[redacted]`` in its place, the rest stays
 value within itself            ``[cycle]``
 deeper than 16 levels          its JSON text from there on, cut like any text
 longer than the index takes    its beginning and ``…[cut, N bytes]`` with its original size
@@ -31,9 +32,15 @@ import enum
 import math
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeAlias
+
+    Mask: TypeAlias = Callable[[str, str], str]
 
 MAX_DEPTH: Final = 16
 """Levels of objects and arrays. OpenSearch 3.8 dies of a stack overflow on a flat_object some hundred levels deep."""
@@ -50,6 +57,16 @@ _DEPTH_OF_TEXT: Final = 64
 """Levels that are still told as JSON text below the deepest level that stays JSON."""
 
 REDACTED: Final = "[redacted]"
+STRUCTURED: Final = frozenset(
+    "client_ip currency effective_user_id event_id http_method method organization_id outcome product_id request_id"
+    " session_id source_ip span_id target_user_id target_user_name timestamp trace_id transaction_id url_domain"
+    " user_agent user_email user_id user_name user_roles".split()
+)
+"""Keywords whose values are no free text, so that no secret is looked for in them."""
+
+FEWEST_CARD_DIGITS: Final = 13
+"""Digits from which on a number may be a payment card's (ISO/IEC 7812-1)."""
+
 CYCLE: Final = "[cycle]"
 
 
@@ -58,16 +75,23 @@ class PlainValues:
 
     Args:
         secret_keys: ``secret_keys[key]`` says whether the value under that key must not enter the trail.
+        mask: Returns a text without the secrets in it, given the text and the key that it stands under.
 
     Example:
         >>> PlainValues().of({"amount": 19.99, "tags": {"b", "a"}, 1: b"\\x00"})
         {'amount': '19.99', 'tags': ['a', 'b'], '1': 'base64:AA=='}
     """
 
-    __slots__ = ("_secret",)
+    __slots__ = ("_mask", "_secret")
 
-    def __init__(self, secret_keys: Mapping[str, bool] | None = None) -> None:
+    def __init__(self, secret_keys: Mapping[str, bool] | None = None, mask: Mask | None = None) -> None:
         self._secret = secret_keys
+        self._mask = mask
+
+    @property
+    def mask(self) -> Mask | None:
+        """What finds the secrets in a text."""
+        return self._mask
 
     def of(self, value: Any) -> Any:
         """Return *value* as plain JSON. Never raises."""
@@ -77,28 +101,44 @@ class PlainValues:
         """Return *facts*, whose own level does not count as depth, as plain JSON. Never raises."""
         return self._object(facts, MAX_TEXT_BYTES, MAX_DEPTH + 1, ())
 
-    def _plain(self, value: Any, room: int, depth: int, inside: tuple[int, ...]) -> Any:
+    def _plain(self, value: Any, room: int, depth: int, inside: tuple[int, ...], name: str = "") -> Any:
         kind = type(value)
         if kind is str:
+            value = self._masked(value, name)
             return value if len(value) <= room and value.isascii() else text(value, room)
         if value is None or kind is bool:
             return value
         if kind is int:
-            return value if value in INT64 else text(_digits(value), room)
+            return self._number(value, room, name)
         if kind is float:
             return float_text(value)
         try:
-            return self._container_or_other(value, room, depth, inside)
+            return self._container_or_other(value, room, depth, inside, name)
         except Exception as error:  # noqa: BLE001 - whatever an application's object does, the event must not be lost
             return text(f"[unprintable {kind.__name__}: {type(error).__name__}]", room)
 
-    def _container_or_other(self, value: Any, room: int, depth: int, inside: tuple[int, ...]) -> Any:
+    def _masked(self, value: str, name: str) -> str:
+        # What is cut later needs no look; a secret that lies across the cut is looked for before it.
+        return (
+            value
+            if self._mask is None or name in STRUCTURED
+            else self._mask(value[: MAX_TEXT_BYTES + 1], name) + value[MAX_TEXT_BYTES + 1 :]
+        )
+
+    def _number(self, value: int, room: int, name: str) -> Any:
+        if -_FIRST_CARD_NUMBER < value < _FIRST_CARD_NUMBER:
+            return value
+        digits = _digits(value)
+        masked = self._masked(digits, name)
+        return value if masked == digits and value in INT64 else text(masked, room)
+
+    def _container_or_other(self, value: Any, room: int, depth: int, inside: tuple[int, ...], name: str) -> Any:
         members = _members(value)
         if members is None:
             simpler = _simpler(value)
             if isinstance(simpler, str):
-                return text(simpler, room)
-            return self._plain(simpler, room, depth, inside)
+                return text(self._masked(simpler, name), room)
+            return self._plain(simpler, room, depth, inside, name)
         if id(value) in inside:
             return CYCLE
         if depth <= -_DEPTH_OF_TEXT:
@@ -108,14 +148,14 @@ class PlainValues:
         if isinstance(members, Mapping):
             plain = self._object(members, room, depth, inside)
         else:
-            plain = [self._plain(member, room, depth - 1, inside) for member in members]
+            plain = [self._plain(member, room, depth - 1, inside, name) for member in members]
             if isinstance(value, AbstractSet):
                 plain.sort(key=_json)
         return plain if depth else text(_json(plain).decode(), room)
 
     def _object(self, members: Mapping[Any, Any], room: int, depth: int, inside: tuple[int, ...]) -> dict[str, Any]:
         plain: dict[str, Any] = {}
-        secret = self._secret
+        secret, mask = self._secret, self._mask
         awkward = []
         for key, value in members.items():
             if type(key) is not str or len(key) > MAX_KEY_BYTES or not key.isascii():
@@ -126,15 +166,15 @@ class PlainValues:
             if secret is not None and secret[key]:
                 plain[key] = REDACTED
             elif type(value) is str and len(value) <= _ALWAYS_ROOM and value.isascii():
-                plain[key] = value
+                plain[key] = value if mask is None or key in STRUCTURED else mask(value, key)
             else:
-                plain[key] = self._plain(value, room - len(key.encode()) - 1, depth - 1, inside)
+                plain[key] = self._plain(value, room - len(key.encode()) - 1, depth - 1, inside, key)
         for name, value in awkward:  # a key that had to be changed gives way to one that had not
             hidden = secret is not None and secret[name]
             add_unique(
                 plain,
                 name,
-                REDACTED if hidden else self._plain(value, room - len(name.encode()) - 4, depth - 1, inside),
+                REDACTED if hidden else self._plain(value, room - len(name.encode()) - 4, depth - 1, inside, name),
             )
         return plain
 
@@ -145,6 +185,7 @@ class PlainValues:
         return plain if isinstance(plain, str) else _json(plain).decode()
 
 
+_FIRST_CARD_NUMBER: Final = 10 ** (FEWEST_CARD_DIGITS - 1)
 INT64: Final = range(-(1 << 63), 1 << 63)
 """The integers that stay integers."""
 

@@ -15,14 +15,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from functools import lru_cache
 from math import log2
 from typing import TYPE_CHECKING, Final
 
-from audit_logging.events.values import REDACTED
+from audit_logging.events.values import FEWEST_CARD_DIGITS, REDACTED
 from audit_logging.privacy.issued import ISSUED
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 SHORTEST_TOKEN: Final = 16
 """Characters from which on a word may be a token of an issuer."""
@@ -33,7 +34,13 @@ LONGEST_WORD: Final = 32
 LONGEST_NAME: Final = 100
 """Characters before a sign in which the name of what is assigned is looked for."""
 
-_FEWEST_CARD_DIGITS: Final = 13
+_SHORTEST_TEXT: Final = 8
+"""Characters: ``cvv: 123`` is the shortest text with a secret that could be told from others."""
+
+_LONGEST_CACHED: Final = 64
+_CACHED_TEXTS: Final = 4096
+"""The reasons, paths and names of an application are short, and always the same."""
+
 _BITS_OF_CHANCE: Final = 3.0
 """Bits per character from which on a value looks drawn by lot; words and dates stay below."""
 
@@ -67,8 +74,11 @@ _PART: Final = re.compile(r"(?:^|(?<=[=:/@|%~-]))[A-Za-z0-9]")
 
 _CARD: Final = re.compile(r"(?<![\w.-])[2-6]\d{3}(?:[ -]?\d){9,15}(?![\w-])")
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_IDENTIFIER: Final = re.compile(r"(?:A3T[A-Z0-9]|AKIA|ASIA|ABIA|ACCA)[A-Z2-7]{16}|AC[a-f0-9]{32}")
+"""Formats that name a key or an account and open nothing; under a name such as ``accessKeyId`` they are facts."""
+
 _NAMES_A_REFERENCE: Final = re.compile(
-    r"(?i)(^|[_.-])(arn|at|checksum|commit|date|digest|email|etag|file(name)?|fingerprint|g?uuid|hash|host(name)?|ids?|image"
+    r"(?i)(^|[_.-]|(?<=[a-z])(?-i:(?=[A-Z])))(arn|at|checksum|commit|date|digest|email|etag|file(name)?|fingerprint|g?uuid|hash|host(name)?|ids?|image"
     r"|ip|md5|name|path|ref(erence)?|revision|sha\d*|span|time(stamp)?|trace|ur[il]|user_?agent|version)$"
 )
 """Names whose values look drawn by lot and are no secrets."""
@@ -79,6 +89,7 @@ class SecretText:
 
     Args:
         secret_keys: ``secret_keys[name]`` says whether what is assigned to that name is a secret.
+        patterns: Regular expressions of the application, whose matches are secrets as well.
 
     Example:
         >>> from audit_logging.privacy.redaction import SecretKeys
@@ -86,10 +97,10 @@ class SecretText:
         'log-in as root with password=[redacted] from https://[redacted]@example.com/'
     """
 
-    __slots__ = ("_secret",)
-
-    def __init__(self, secret_keys: Mapping[str, bool]) -> None:
+    def __init__(self, secret_keys: Mapping[str, bool], patterns: Sequence[str] = ()) -> None:
         self._secret = secret_keys
+        self._patterns = [re.compile(pattern) for pattern in patterns]
+        self._mask_short = lru_cache(maxsize=_CACHED_TEXTS)(self._mask)
 
     def mask(self, text: str, name: str = "") -> str:
         """Return *text* without its secrets.
@@ -98,6 +109,13 @@ class SecretText:
             text: Free text, or a value of the application's own data.
             name: The key that *text* stands under, where there is one.
         """
+        if len(text) < _SHORTEST_TEXT and not self._patterns:
+            return text
+        return self._mask_short(text, name) if len(text) <= _LONGEST_CACHED else self._mask(text, name)
+
+    def _mask(self, text: str, name: str) -> str:
+        for pattern in self._patterns:
+            text = pattern.sub(REDACTED, text)
         raw = text.encode("utf-8", "surrogatepass")
         if _LONG in raw.translate(_SAME):
             text = self._without_tokens(text, name)
@@ -108,7 +126,7 @@ class SecretText:
             text = self._without_assigned(text)
         if "pass" in lower or "pwd" in lower or "secret" in lower or "token" in lower or "key" in lower:
             text = _SPOKEN.sub(_spoken, text)
-        if len(raw.translate(None, _NO_DIGITS)) >= _FEWEST_CARD_DIGITS:
+        if len(raw.translate(None, _NO_DIGITS)) >= FEWEST_CARD_DIGITS:
             text = _CARD.sub(_card, text)
         return text
 
@@ -116,6 +134,8 @@ class SecretText:
         if "-----BEGIN" in text:
             text = _PEM.sub(REDACTED, text)
         is_reference = _NAMES_A_REFERENCE.search(name) is not None
+        if is_reference and _IDENTIFIER.fullmatch(text):
+            return text
         if name and not is_reference and _is_drawn_by_lot(text):
             return REDACTED
         return _WORD.sub(lambda word: _token(word[0], is_reference=is_reference), text)
