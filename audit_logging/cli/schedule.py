@@ -51,6 +51,7 @@ def past_periods(unit: str, count: int, *, zone: str = "UTC", now: dt.datetime |
         now: What is last, seen from then; default: the present.
 
     Example:
+        >>> import datetime as dt
         >>> [period.name for period in past_periods("month", 2, now=dt.datetime(2026, 3, 5, tzinfo=dt.timezone.utc))]
         ['2026-01', '2026-02']
     """

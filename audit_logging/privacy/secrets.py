@@ -54,6 +54,7 @@ _SAME: Final = bytes(120 if byte in _WORD_BYTES else 32 for byte in range(256))
 _LONG: Final = b"x" * SHORTEST_TOKEN
 _NO_DIGITS: Final = bytes(set(range(256)) - set(b"0123456789"))
 
+_NAME_BACKWARDS: Final = re.compile(r"[\w.-]+")
 _SECOND_WORDS: Final = frozenset({"key", "token", "secret", "password", "passphrase", "code"})
 """The second words of names that are written as two, ``Secret Key``."""
 
@@ -162,7 +163,8 @@ def _name_before(text: str, end: int) -> str:
     last = words[-1]
     if last.lower() in _SECOND_WORDS and len(words) > 1:
         last = f"{words[-2]}_{last}"
-    return re.split(r"[^\w.-]", last)[-1].strip(".-")
+    end_of_name = _NAME_BACKWARDS.match(last[::-1])
+    return end_of_name[0][::-1].strip(".-") if end_of_name else ""
 
 
 def _spoken(match: re.Match[str]) -> str:

@@ -121,10 +121,10 @@ def test_hostile_text_takes_linear_time(text):
 
     def seconds(text):
         rounds = []
-        for _ in range(3):
-            started = time.perf_counter()
+        for _ in range(5):
+            started = time.process_time()
             mask(text)
-            rounds.append(time.perf_counter() - started)
+            rounds.append(time.process_time() - started)
         return min(rounds)
 
-    assert seconds(text) < max(seconds(text[: len(text) // 2]) * 3.2, 0.02)
+    assert seconds(text) < max(seconds(text[: len(text) // 2]) * 3.5, 0.02)
