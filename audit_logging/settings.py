@@ -46,6 +46,8 @@ def _insist_on_a_plain_url(url: str) -> None:
         )
 
 
+_NO_TEXT = frozenset("client_ip event_id outcome source_ip source_port status_code timestamp".split())
+
 CommaSeparated = BeforeValidator(_comma_separated)
 
 
@@ -150,6 +152,22 @@ class Settings(BaseSettings):
     detect_secrets: bool = Field(
         True, description="Whether secrets are looked for in free text and metadata, by their public formats."
     )
+    erasable_fields: Annotated[frozenset[str], NoDecode, CommaSeparated] = Field(
+        frozenset(),
+        description="Keywords, keys of metadata and changed fields whose values are sealed under a key per person, so"
+        " that `audit-logging erase` can make them unreadable: `user_name,user_email`. Needs the extra `privacy`.",
+    )
+    pseudonym_fields: Annotated[frozenset[str], NoDecode, CommaSeparated] = Field(
+        frozenset(), description="Those whose values are replaced by a keyed pseudonym. Needs the extra `privacy`."
+    )
+    allowed_metadata: dict[str, frozenset[str]] = Field(
+        default_factory=dict,
+        description="Per event type, the only keys of metadata that it may carry. In the environment: a JSON object,"
+        ' `{"user.login": ["method", "region"]}`.',
+    )
+    subject_keys_file: Path | None = Field(
+        None, description="Key store of the protected fields (SQLite). Default: `privacy/subjects.sqlite` under `home`."
+    )
     trusted_proxies: Annotated[tuple[Network, ...], NoDecode, CommaSeparated] = Field(
         (), description="Networks (CIDR) of your own proxies, whose forwarding headers are believed."
     )
@@ -166,6 +184,13 @@ class Settings(BaseSettings):
             raise ValueError(
                 "a stream's name is lower-case letters, digits, '.', '_' and '-', the first a letter or digit"
             )
+        return value
+
+    @field_validator("erasable_fields", "pseudonym_fields")
+    @classmethod
+    def _fields_can_be_protected(cls, value: frozenset[str]) -> frozenset[str]:
+        if wrong := value & _NO_TEXT:
+            raise ValueError(f"{', '.join(sorted(wrong))} cannot be protected: OpenSearch stores no text there")
         return value
 
     @field_validator("redact_patterns")
@@ -197,6 +222,11 @@ class Settings(BaseSettings):
     def spool_path(self) -> Path:
         """The spool's directory, given or derived."""
         return self.spool_dir if self.spool_dir is not None else self.home / "spool"
+
+    @property
+    def subject_keys_path(self) -> Path:
+        """The key store's file, given or derived."""
+        return self.subject_keys_file if self.subject_keys_file is not None else self.home / "privacy/subjects.sqlite"
 
     @classmethod
     def load(cls, **given: Any) -> Settings:

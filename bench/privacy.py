@@ -22,7 +22,7 @@ TEXT = (
     "The administrator changed the retention of the shop's order archive from 30 to 90 days, after the review of the"
     " quarter and with the consent of the data protection officer; see ticket: 4711. Before that the request had been"
     " refused twice, because the form was incomplete and the second signature was missing. The new setting applies from"
-    " the first of next month, and the archive of last year stays as it is until then. Orders that are under dispute are"
+    " the first of next month, and the archive of last year stays as it is until then. Orders under dispute are"
     " kept beyond that, as agreed with the legal department."
 )[:500]
 MOST_MICROSECONDS = {"secrets in 500 bytes of free text": 10.0, "sealing two fields": 12.0}

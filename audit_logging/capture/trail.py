@@ -15,6 +15,7 @@ from audit_logging.errors import NotIndexedError, SettingsError
 from audit_logging.events.catalogue import CATALOGUE
 from audit_logging.events.document import DocumentBuilder
 from audit_logging.events.values import PlainValues
+from audit_logging.privacy.policy import privacy_policy
 from audit_logging.privacy.redaction import SecretKeys
 from audit_logging.privacy.secrets import SecretText
 
@@ -53,7 +54,8 @@ class Trail:
     def _start_afresh(self) -> None:
         secret_keys = SecretKeys(self.settings.redact_keys)
         mask = SecretText(secret_keys, self.settings.redact_patterns).mask if self.settings.detect_secrets else None
-        self._builder = DocumentBuilder(self.settings, CATALOGUE, PlainValues(secret_keys, mask))
+        plain = PlainValues(secret_keys, mask)
+        self._builder = DocumentBuilder(self.settings, CATALOGUE, plain, privacy_policy(self.settings))
         self._writer = Writer(self.settings)
         self._shipper: Shipper | None = None
         self._begun = False

@@ -25,6 +25,7 @@ COMMANDS = {
     "stats": "audit_logging.cli.stats:stats",
     "export": "audit_logging.cli.export:export",
     "report": "audit_logging.cli.report:report",
+    "erase": "audit_logging.cli.erase:erase",
 }
 """Command name → where it lives. Imported only when called, so that each command starts quickly."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 import orjson
 from pydantic import ValidationError
@@ -22,7 +22,7 @@ from audit_logging.events.stamps import Stamps
 from audit_logging.events.values import PlainValues, add_unique, text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from audit_logging.events.catalogue import Catalogue, EventType
     from audit_logging.settings import Settings
@@ -85,6 +85,18 @@ Origin: TypeAlias = "Mapping[tuple[str, ...], Any]"
 """Paths in the document and what stands there instead of what this process would put; None: nothing."""
 
 
+class Privacy(Protocol):
+    """What protects personal data (see :class:`audit_logging.privacy.policy.PrivacyPolicy`)."""
+
+    def concerns(self, event_type: str, names: Collection[str], /) -> bool:
+        """Tell whether an event of that type with those keywords could be changed."""
+        ...
+
+    def apply(self, event_type: str, valid: dict[str, Any], extra: dict[str, Any], /) -> None:
+        """Protect an event's keywords, in place."""
+        ...
+
+
 class Document(NamedTuple):
     """One event, ready to be sealed.
 
@@ -111,9 +123,13 @@ class DocumentBuilder:
         settings: Service, environment, severity overrides and what to do with invalid values.
         catalogue: The known event types.
         plain: How values become plain JSON, and which keys are secret.
+        privacy: What of an event is personal; None where nothing is.
     """
 
-    def __init__(self, settings: Settings, catalogue: Catalogue, plain: PlainValues) -> None:
+    def __init__(
+        self, settings: Settings, catalogue: Catalogue, plain: PlainValues, privacy: Privacy | None = None
+    ) -> None:
+        self._privacy = privacy
         self._catalogue = catalogue
         self._plain = plain
         self._overrides = settings.severity_overrides
@@ -140,7 +156,8 @@ class DocumentBuilder:
             InvalidEventError: A value did not validate and the settings ask to ``raise``.
         """
         event_id, moment = new_identity()
-        if origin is None and type(event_type) is str:
+        is_quick = origin is None and type(event_type) is str and not self._is_personal(event_type, facts)
+        if is_quick:
             printed = self._stamps.print(event_type, facts, event_id, moment)
             if printed is not None:
                 return Document(printed[0], printed[1], _SPLICE_OFFSET)
@@ -148,9 +165,12 @@ class DocumentBuilder:
         document, invalid = self._draw(name, facts, event_id, moment, origin)
         if invalid:
             self._report(name, invalid)
-        elif origin is None:
+        elif is_quick:
             self._stamps.learn(name, facts, event_id, moment, document.canonical)
         return document
+
+    def _is_personal(self, event_type: str, facts: Mapping[str, Any]) -> bool:
+        return self._privacy is not None and self._privacy.concerns(event_type, facts.keys())
 
     def _draw(
         self, name: str, facts: Mapping[str, Any], event_id: str, moment: str, origin: Origin | None = None
@@ -158,6 +178,8 @@ class DocumentBuilder:
         """Do what :meth:`build` does, the exact way; also return the names of what did not validate."""
         known = self._catalogue.get(name)
         valid, extra, invalid = _validate(known, self._plain.of_mapping(facts))
+        if self._privacy is not None:
+            self._privacy.apply(name, valid, extra)
         return self._assemble(known, (valid, extra, invalid), event_id, moment, origin), invalid
 
     def _assemble(

@@ -31,6 +31,7 @@ ERASED: Final = "[erased]"
 """What a protected value is read as when its key was destroyed."""
 
 _NONCE_BYTES: Final = 12
+_PSEUDONYM: Final = re.compile(r"p-[0-9a-f]{24}")
 _PROTECTED: Final = re.compile(r"enc:1:([0-9a-f]{24}):([0-9a-f]{24}):([A-Za-z0-9_-]{38,})")
 
 
@@ -72,13 +73,17 @@ class Protection:
         """Return *value* so that only the key of *subject* opens it; what is sealed already stays as it is."""
         if value.startswith(PREFIX) and _PROTECTED.fullmatch(value):
             return value
-        person = self._keys.token(f"subject {subject}")
+        person = self.person_token(subject)
         key = self._keys.key(person)
         plain = value.encode()
         head = f"{PREFIX}{person}:{self.value_token(value)}:".encode()
         nonce = blake2b(plain, key=key, person=b"nonce", digest_size=_NONCE_BYTES).digest()
         sealed = nonce + self._aead_of(key).encrypt(nonce, plain, head)
         return (head + base64.urlsafe_b64encode(sealed).rstrip(b"=")).decode()
+
+    def pseudonym(self, value: str) -> str:
+        """Return a name for *value* that is always the same, and that only the key store could lead back to it."""
+        return value if _PSEUDONYM.fullmatch(value) else f"p-{self._keys.token(f'pseudonym {value}')}"
 
     def open(self, text: str) -> str:
         """Return *text* with every protected value in it readable, or ``[erased]`` where the key is gone."""
@@ -100,7 +105,11 @@ class Protection:
 
     def erase(self, subject: str) -> bool:
         """Destroy the key of *subject*; true when there was one."""
-        return self._keys.destroy(self._keys.token(f"subject {subject}"))
+        return self._keys.destroy(self.person_token(subject))
+
+    def person_token(self, subject: str) -> str:
+        """Return the token of *subject*, as it stands in the values sealed under that person's key."""
+        return self._keys.token(f"subject {subject}")
 
     def _opened(self, match: re.Match[str]) -> str:
         from cryptography.exceptions import InvalidTag

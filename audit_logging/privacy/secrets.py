@@ -74,7 +74,9 @@ _PART: Final = re.compile(r"(?:^|(?<=[=:/@|%~-]))[A-Za-z0-9]")
 """Where in a word a token may begin."""
 
 _CARD: Final = re.compile(r"(?<![\w.-])[2-6]\d{3}(?:[ -]?\d){9,15}(?![\w-])")
-_UUID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_HEX: Final = re.compile(r"[0-9a-fA-F-]+")
+"""What UUIDs, digests and the ids of databases are made of; a key that looks like one is known by its name alone."""
+
 _IDENTIFIER: Final = re.compile(r"(?:A3T[A-Z0-9]|AKIA|ASIA|ABIA|ACCA)[A-Z2-7]{16}|AC[a-f0-9]{32}")
 """Formats that name a key or an account and open nothing; under a name such as ``accessKeyId`` they are facts."""
 
@@ -215,7 +217,7 @@ def _is_drawn_by_lot(value: str) -> bool:
         and "://" not in value
         and any(map(str.isdigit, value))
         and any(map(str.isalpha, value))
-        and _UUID.fullmatch(value) is None
+        and _HEX.fullmatch(value) is None
         and max(map(len, re.split(r"[-_./:=+]", value))) >= SHORTEST_TOKEN - 4
         and _bits_per_character(value) > _BITS_OF_CHANCE
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from audit_logging.errors import OpenSearchError, SettingsError
 from audit_logging.opensearch.client import Client
 from audit_logging.query.exchange import checked, explained
+from audit_logging.query.protected import ProtectedFields
 from audit_logging.query.questions import Questions
 from audit_logging.settings import Settings
 
@@ -32,13 +33,16 @@ class Connection:
         self._stream = self.settings.stream
         self._questions = Questions(self._stream)
         self._client = Client(self.settings)
+        self._protected = ProtectedFields.of(self.settings)
 
     def _send(self, request: Request) -> Answer:
+        body = request.body if self._protected is None else self._protected.asked(request.body)
         try:
-            answer = self._client.request(request.method, request.path, params=request.params, body=request.body)
+            answer = self._client.request(request.method, request.path, params=request.params, body=body)
         except OpenSearchError as error:
             better = explained(error, self.settings)
             if better is error:
                 raise
             raise better from error
-        return checked(answer)
+        checked(answer)
+        return answer if self._protected is None else self._protected.answered(answer)
