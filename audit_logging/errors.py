@@ -94,7 +94,15 @@ class OpenSearchError(AuditError):
 
 
 class UnreachableError(OpenSearchError):
-    """No answer: nothing listens, the network broke, TLS failed or the time ran out."""
+    """No answer: nothing listens, the network broke, TLS failed or the time ran out.
+
+    Attributes:
+        was_sent: Whether the request may have been received, and so may have been carried out.
+    """
+
+    def __init__(self, message: str, *, was_sent: bool = True) -> None:
+        super().__init__(message)
+        self.was_sent = was_sent
 
 
 class RefusedError(OpenSearchError):
@@ -105,14 +113,25 @@ class RefusedError(OpenSearchError):
         error_type: OpenSearch's ``error.type``, or an empty string.
         reason: OpenSearch's ``error.reason``, or an excerpt of the body.
         body: The decoded answer, for callers that must look closer.
+        retry_after_seconds: How long the server asks us to stay away (``Retry-After``), if it does.
     """
 
-    def __init__(self, message: str, *, status: int, error_type: str, reason: str, body: Any = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int,
+        error_type: str,
+        reason: str,
+        body: Any = None,
+        retry_after_seconds: float | None = None,
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.error_type = error_type
         self.reason = reason
         self.body = body
+        self.retry_after_seconds = retry_after_seconds
 
 
 class CredentialsError(RefusedError):

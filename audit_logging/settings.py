@@ -10,10 +10,11 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
+from collections.abc import Callable  # noqa: TC003 - pydantic reads it
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from audit_logging.errors import SettingsError
@@ -78,6 +79,18 @@ class Settings(BaseSettings):
     )
     opensearch_username: str | None = Field(None, description="User for basic authentication.")
     opensearch_password: SecretStr | None = Field(None, description="Password for basic authentication.")
+    opensearch_password_file: Path | None = Field(
+        None, description="File that holds the password, read again when the credentials are refused."
+    )
+    opensearch_token: SecretStr | None = Field(None, description="Bearer token, instead of user and password.")
+    opensearch_token_file: Path | None = Field(
+        None, description="File that holds the bearer token, read again when the credentials are refused."
+    )
+    opensearch_authorization: Callable[[], str] | None = Field(
+        None,
+        description="Function that returns the `Authorization` header, called again when the credentials are refused"
+        " (in code only).",
+    )
     opensearch_ca_file: Path | None = Field(None, description="PEM file of the authority that signed the server.")
     opensearch_client_cert: Path | None = Field(None, description="PEM certificate for mutual TLS.")
     opensearch_client_key: Path | None = Field(None, description="PEM key for mutual TLS.")
@@ -123,6 +136,10 @@ class Settings(BaseSettings):
     )
     batch_seconds: float = Field(
         0.2, ge=0, description="How long the shipper waits for a batch to fill up, in seconds."
+    )
+    batches_in_flight: int = Field(2, ge=1, le=16, description="How many bulk requests may be under way at a time.")
+    ship: bool = Field(
+        True, description="Whether this process ships its events; if not, `audit-logging ship` beside it does."
     )
     shutdown_timeout_seconds: float = Field(
         10.0, ge=0, description="How long the exit of the program may wait for shipping, in seconds."
@@ -204,6 +221,14 @@ class Settings(BaseSettings):
                 raise ValueError(f"the pattern {pattern!r} is no regular expression ({error})") from error
         return value
 
+    @model_validator(mode="after")
+    def _credentials_are_of_one_kind(self) -> Settings:
+        secrets = ("password", "password_file", "token", "token_file", "authorization")
+        given = [f"opensearch_{name}" for name in secrets if getattr(self, f"opensearch_{name}") is not None]
+        if len(given) > 1:
+            raise ValueError(f"give one of {' and '.join(given)}")
+        return self
+
     @field_validator("opensearch_url")
     @classmethod
     def _urls_are_http(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -242,7 +267,10 @@ class Settings(BaseSettings):
 
 
 def _explain(detail: Any) -> str:
-    name = str(detail["loc"][0]) if detail["loc"] else "settings"
+    reason = detail["msg"].removeprefix("Value error, ")
+    if not detail["loc"]:
+        return f"The settings contradict each other: {reason}."
+    name = str(detail["loc"][0])
     if detail["type"] == "extra_forbidden":
         from difflib import get_close_matches
 
@@ -250,5 +278,4 @@ def _explain(detail: Any) -> str:
         return f"There is no setting {name!r}" + (
             f"; did you mean {close[0]!r}?" if close else "; see docs/settings.md."
         )
-    reason = detail["msg"].removeprefix("Value error, ")
     return f"Setting {name!r} (or {ENVIRONMENT_PREFIX}{name.upper()}) is wrong: {reason}."

@@ -11,7 +11,7 @@ from audit_logging.capture.console import print_event
 from audit_logging.capture.durability import Durabilities
 from audit_logging.capture.processors import merge_context
 from audit_logging.capture.writer import Writer
-from audit_logging.errors import NotIndexedError, SettingsError
+from audit_logging.errors import DurabilityError, NotIndexedError, SettingsError
 from audit_logging.events.catalogue import CATALOGUE
 from audit_logging.events.document import DocumentBuilder
 from audit_logging.events.values import PlainValues
@@ -24,10 +24,12 @@ if TYPE_CHECKING:
 
     from audit_logging.events.document import Document, Origin
     from audit_logging.settings import Settings
+    from audit_logging.shipping.dead_letters import DeadLetter
     from audit_logging.shipping.shipper import Shipper
 
     Processor = Callable[[Any, str, Any], Any]
 
+DEAD_LETTERED = "audit.dead_lettered"
 _log = logging.getLogger("audit_logging")
 
 
@@ -138,14 +140,29 @@ class Trail:
                 self.settings.spool_path,
             )
             return
+        if not self.settings.ship:
+            return
         from audit_logging.shipping.shipper import Shipper
 
-        shipper = Shipper(self.settings, writer.directory, writer.reader, writer.on_acknowledged)
+        shipper = Shipper(
+            self.settings, writer.directory, writer.reader, writer.on_acknowledged, self._tell_of_dead_letter
+        )
         try:
             shipper.start()
         except RuntimeError:  # the interpreter is exiting; the event is safe and ships with the next start
             return
         self._shipper = shipper
+
+    def _tell_of_dead_letter(self, letter: DeadLetter) -> None:
+        """Say in the trail which event is missing in it, for its writer's chain has a gap there."""
+        if letter.event_type == DEAD_LETTERED:  # or one that is refused itself would bring forth the next
+            return
+        missing = {"writer": letter.writer, "sequence": letter.sequence, "hash": letter.hash}
+        facts = {"outcome": "failure", "reason": letter.reason, "dead_letter": missing}
+        try:
+            self.emit(DEAD_LETTERED, facts, "process")
+        except DurabilityError as error:
+            _log.error("The trail could not be told of dead letter %s: %s", letter.id, error)
 
     def _wait_until_indexed(self, writer: Writer, sequence: int, event_id: str) -> None:
         if self._shipper is not None:

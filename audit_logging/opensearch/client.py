@@ -1,21 +1,23 @@
 """One OpenSearch cluster. The only module that meets opensearch-py.
 
-opensearch-py brings connection pools, TLS and several hosts. Three of its habits are off: its own retries (instant,
-and blind to which items failed), its pool of one connection, and its body logging (events would leak into an
-application's log).
+opensearch-py brings hosts, their connection pools, and which of them are dead for the moment. The exchange itself is
+done here, on its pools, because of habits that an audit trail cannot afford: it repeats requests at once and blind to
+what became of them, hides how long the server asks to wait, and writes whole bodies into its log.
 """
 
 from __future__ import annotations
 
 import logging
-import ssl
+import time
 from collections.abc import Mapping
-from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 import orjson
 
 from audit_logging.errors import (
+    AuditError,
     CredentialsError,
     NotFoundError,
     OpenSearchError,
@@ -23,22 +25,31 @@ from audit_logging.errors import (
     SettingsError,
     UnreachableError,
 )
+from audit_logging.opensearch.credentials import Credentials, tls_context
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from audit_logging.settings import Settings
 
 CONNECTIONS_PER_HOST = 8
 """Enough for the shipper's requests in flight and a few readers."""
 
+DEAD_SECONDS = 2.0
+"""How long a host that failed is passed over where there are others; doubled with each failure, up to 32 times."""
+
+_HOST_FAILURES = frozenset({502, 503, 504})
+_MULTIPLE_CHOICES, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND = 300, 401, 403, 404
+
 Params = Mapping[str, str | int | bool]
+Body = Mapping[str, Any] | bytes | None
+
+_log = logging.getLogger("audit_logging")
 
 
 class Client:
     """Speaks JSON with one cluster; every failure is one of :mod:`audit_logging.errors`.
 
-    Thread-safe. Build it with settings that name at least one ``opensearch_url``.
+    Thread-safe. Build it with settings that name at least one ``opensearch_url``. Where a host refuses the connection
+    the next one is asked; where the credentials are refused they are read afresh, and used if they have changed.
 
     Example:
         >>> client = Client(Settings.load(opensearch_url="http://127.0.0.1:9200"))  # doctest: +SKIP
@@ -53,6 +64,8 @@ class Client:
                 " or start one here with `audit-logging server up`."
             )
         self.urls = settings.opensearch_url
+        self._settings = settings
+        self._credentials = Credentials.read(settings)
         self._transport = _build_transport(settings)
 
     def request(
@@ -61,7 +74,7 @@ class Client:
         path: str,
         *,
         params: Params | None = None,
-        body: Mapping[str, Any] | bytes | None = None,
+        body: Body = None,
         timeout: float | None = None,
     ) -> Any:
         """Send one request and return the decoded answer (a boolean for HEAD).
@@ -77,15 +90,120 @@ class Client:
             UnreachableError: There was no answer, so what became of the request is unknown.
             RefusedError: The server answered with an error status (see its subclasses).
         """
-        query: dict[str, Any] = {name: _parameter(value) for name, value in (params or {}).items()}
-        if timeout is not None:
-            query["request_timeout"] = timeout
-        with _our_errors(f"{method} {path.partition('?')[0]}", self.urls):
-            return self._transport.perform_request(method, path, params=query, body=body)
+        try:
+            answer = self.request_bytes(method, path, params=params, body=body, timeout=timeout)
+        except NotFoundError:
+            if method == "HEAD":
+                return False
+            raise
+        if method == "HEAD":
+            return True
+        try:
+            return orjson.loads(answer) if answer else answer
+        except orjson.JSONDecodeError as error:
+            raise UnreachableError(
+                f"{self._where} answered {_what(method, path)} with something that is not JSON: is that an OpenSearch?"
+            ) from error
+
+    def request_bytes(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Params | None = None,
+        body: Body = None,
+        timeout: float | None = None,
+    ) -> bytes:
+        """Do the same, and return the answer's body as it came: for answers that are not worth decoding."""
+        target = f"{path}?{urlencode({name: _parameter(value) for name, value in params.items()})}" if params else path
+        data = orjson.dumps(body) if isinstance(body, Mapping) else body
+        others, may_renew = len(self.urls) - 1, True
+        while True:
+            try:
+                return self._exchange(method, target, data, timeout)
+            except UnreachableError as error:
+                if error.was_sent or not others:
+                    raise
+                others -= 1
+            except CredentialsError:
+                if not may_renew or not self._renew():
+                    raise
+                may_renew = False
 
     def close(self) -> None:
         """Close the pooled connections. The client is of no use afterwards."""
         self._transport.close()
+
+    @property
+    def _where(self) -> str:
+        return ", ".join(self.urls)
+
+    def _exchange(self, method: str, target: str, data: bytes | None, timeout: float | None) -> bytes:
+        import urllib3
+
+        transport = self._transport
+        connection = transport.get_connection()
+        headers = dict(connection.headers)
+        if self._credentials.authorization is not None:
+            headers["authorization"] = self._credentials.authorization
+        try:
+            response = connection.pool.urlopen(
+                method,
+                connection.url_prefix + target,
+                data,
+                headers,
+                retries=False,
+                timeout=self._settings.opensearch_timeout_seconds if timeout is None else timeout,
+            )
+        except urllib3.exceptions.HTTPError as error:
+            transport.mark_dead(connection)
+            raise self._silence(error, _what(method, target)) from error
+        if response.status in _HOST_FAILURES:
+            transport.mark_dead(connection)
+        else:
+            transport.connection_pool.mark_live(connection)
+        if response.status >= _MULTIPLE_CHOICES:
+            raise _refusal(response, _what(method, target), self._where)
+        answer: bytes = response.data
+        return answer
+
+    def _renew(self) -> bool:
+        """Read the credentials again; true when they are others now, and the next request will use them."""
+        try:
+            credentials = Credentials.read(self._settings)
+            if credentials == self._credentials:
+                return False
+            # The one before may be in use by another thread; its connections are closed when nobody has it any more.
+            self._transport = _build_transport(self._settings)
+        except AuditError as error:  # files that are being replaced; the next refusal looks again
+            _log.warning("The credentials were refused and cannot be read afresh: %s", error)
+            return False
+        self._credentials = credentials
+        return True
+
+    def _silence(self, error: Exception, what: str) -> UnreachableError:
+        """Return why there is no answer."""
+        from urllib3 import exceptions as theirs
+
+        cause = str(error)[:200]
+        if isinstance(error, theirs.SSLError):
+            self._renew()  # the next connection is made with what is there by then
+            return UnreachableError(
+                f"TLS with {self._where} failed ({cause}). Set opensearch_ca_file (or AUDIT_OPENSEARCH_CA_FILE, or"
+                " --ca-file) to the authority that signed the server's certificate."
+            )
+        if isinstance(error, theirs.ReadTimeoutError):
+            return UnreachableError(f"{self._where} did not answer {what} in time. Is it overloaded or stopped?")
+        never_connected = isinstance(error, theirs.NewConnectionError | theirs.ConnectTimeoutError)
+        return UnreachableError(
+            f"No OpenSearch answers at {self._where} ({cause}). Check the URL, or start one here with"
+            " `audit-logging server up`.",
+            was_sent=not never_connected,
+        )
+
+
+def _what(method: str, target: str) -> str:
+    return f"{method} {target.partition('?')[0]}"
 
 
 def _parameter(value: str | int | bool) -> str:
@@ -95,111 +213,69 @@ def _parameter(value: str | int | bool) -> str:
 def _build_transport(settings: Settings) -> Any:
     import opensearchpy
 
-    # Its loggers write whole request bodies at DEBUG and every request at INFO.
-    for name in ("opensearch", "opensearchpy.trace"):
-        logging.getLogger(name).setLevel(logging.ERROR)
     options: dict[str, Any] = {}
     if any(url.startswith("https") for url in settings.opensearch_url):
         options["ssl_context"] = tls_context(settings)
-    if settings.opensearch_username is not None:
-        password = settings.opensearch_password
-        options["http_auth"] = (settings.opensearch_username, password.get_secret_value() if password else "")
     client = opensearchpy.OpenSearch(
-        list(settings.opensearch_url),
-        serializer=_serializer(),
-        max_retries=0,
-        retry_on_timeout=False,
-        pool_maxsize=CONNECTIONS_PER_HOST,
-        timeout=settings.opensearch_timeout_seconds,
-        http_compress=False,
-        **options,
+        list(settings.opensearch_url), pool_maxsize=CONNECTIONS_PER_HOST, dead_timeout=DEAD_SECONDS, **options
     )
     return client.transport
 
 
-def tls_context(settings: Settings) -> ssl.SSLContext:
-    """Return how to speak TLS with the servers that *settings* name.
-
-    Raises:
-        SettingsError: A TLS file cannot be read.
-    """
-    try:
-        context = ssl.create_default_context(cafile=settings.opensearch_ca_file)
-        if settings.opensearch_client_cert is not None:
-            context.load_cert_chain(settings.opensearch_client_cert, settings.opensearch_client_key)
-    except (OSError, ssl.SSLError) as error:
-        raise SettingsError(
-            f"The TLS files cannot be used ({error}): check opensearch_ca_file, opensearch_client_cert and"
-            " opensearch_client_key (readable PEM files)."
-        ) from error
-    return context
-
-
-def _serializer() -> Any:
-    from opensearchpy.serializer import JSONSerializer
-
-    class OrjsonSerializer(JSONSerializer):
-        """orjson both ways; bytes pass untouched."""
-
-        def dumps(self, data: Any) -> Any:
-            return data if isinstance(data, (bytes, str)) else orjson.dumps(data)
-
-        def loads(self, s: str) -> Any:
-            return orjson.loads(s)
-
-    return OrjsonSerializer()
-
-
-@contextmanager
-def _our_errors(what: str, urls: tuple[str, ...]) -> Iterator[None]:
-    """Turn opensearch-py's errors into ours, the most specific one."""
-    from opensearchpy import exceptions as theirs
-
-    where = ", ".join(urls)
-    try:
-        yield
-    except theirs.SSLError as error:
-        raise UnreachableError(
-            f"TLS with {where} failed ({_cause(error)}). Set opensearch_ca_file (or AUDIT_OPENSEARCH_CA_FILE, or"
-            " --ca-file) to the authority that signed the server's certificate."
-        ) from error
-    except theirs.ConnectionTimeout as error:
-        raise UnreachableError(f"{where} did not answer {what} in time. Is it overloaded or stopped?") from error
-    except theirs.ConnectionError as error:
-        raise UnreachableError(
-            f"No OpenSearch answers at {where} ({_cause(error)}). Check the URL, or start one here with"
-            " `audit-logging server up`."
-        ) from error
-    except theirs.TransportError as error:
-        raise _refusal(error, what, where) from error
-    except theirs.SerializationError as error:
-        raise UnreachableError(
-            f"{where} answered {what} with something that is not JSON: is that an OpenSearch?"
-        ) from error
-
-
-def _cause(error: Any) -> str:
-    text = str(error.info if len(error.args) > 2 else error)  # noqa: PLR2004 - opensearch-py keeps the cause there
-    return text[:200]
-
-
-def _refusal(error: Any, what: str, where: str) -> OpenSearchError:
-    status = error.status_code if isinstance(error.status_code, int) else 0
-    body = error.info
+def _refusal(response: Any, what: str, where: str) -> OpenSearchError:
+    """Return what the server says no with."""
+    status = response.status
+    body = _decoded(response.data)
     detail = body.get("error") if isinstance(body, dict) else None
     if isinstance(detail, dict):
         error_type, reason = str(detail.get("type", "")), str(detail.get("reason", ""))
     else:
-        error_type, reason = "", str(detail or body or error.error)[:300]
-    facts: dict[str, Any] = {"status": status, "error_type": error_type, "reason": reason, "body": body}
-    if status == 401:  # noqa: PLR2004
+        error_type, reason = "", str(detail or body or response.reason)[:300]
+    facts: dict[str, Any] = {
+        "status": status,
+        "error_type": error_type,
+        "reason": reason,
+        "body": body,
+        "retry_after_seconds": retry_after(response.headers.get("retry-after"), time.time()),
+    }
+    if status == _UNAUTHORIZED:
         return CredentialsError(
             f"{where} does not accept the credentials (401): check opensearch_username and opensearch_password"
-            " (AUDIT_OPENSEARCH_USERNAME, AUDIT_OPENSEARCH_PASSWORD).",
+            " (AUDIT_OPENSEARCH_USERNAME, AUDIT_OPENSEARCH_PASSWORD), or opensearch_token.",
             **facts,
         )
-    if status == 403:  # noqa: PLR2004
+    if status == _FORBIDDEN:
         return CredentialsError(f"The credentials do not allow {what} (403): {reason}", **facts)
-    if status == 404:  # noqa: PLR2004
+    if status == _NOT_FOUND:
         return NotFoundError(f"{what} found nothing (404): {reason or 'no such thing'}", **facts)
     return RefusedError(f"OpenSearch refused {what} ({status} {error_type}): {reason}", **facts)
+
+
+def _decoded(data: bytes) -> Any:
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return data.decode("utf-8", "replace")
+
+
+def retry_after(value: str | None, now: float) -> float | None:
+    """Return the seconds that a ``Retry-After`` header asks to wait; None when it asks nothing that can be understood.
+
+    Args:
+        value: The header: seconds, or a date.
+        now: The time, in seconds since the epoch.
+
+    Source: RFC 9110, section 10.2.3.
+
+    Example:
+        >>> retry_after("120", 0.0), retry_after("Thu, 01 Jan 1970 00:00:07 GMT", 5.0), retry_after("soon", 0.0)
+        (120.0, 2.0, None)
+    """
+    if value is None:
+        return None
+    if value.strip().isdecimal():
+        return float(value)
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - now)
+    except (ValueError, OverflowError):
+        return None

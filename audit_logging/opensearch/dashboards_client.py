@@ -16,7 +16,7 @@ from audit_logging.errors import (
     SettingsError,
     UnreachableError,
 )
-from audit_logging.opensearch.client import tls_context
+from audit_logging.opensearch.credentials import tls_context
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

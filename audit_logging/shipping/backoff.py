@@ -6,6 +6,8 @@ import random
 
 FIRST_SECONDS = 0.25
 LONGEST_SECONDS = 30.0
+LONGEST_ASKED_SECONDS = 300.0
+"""How long a server's ``Retry-After`` is obeyed at most: it may be wrong, or a date of another clock."""
 
 
 class Backoff:
@@ -20,11 +22,16 @@ class Backoff:
     def __init__(self) -> None:
         self.attempts = 0
 
-    def next(self) -> float:
-        """Return the next delay, in seconds."""
+    def next(self, asked_seconds: float | None = None) -> float:
+        """Return the next delay, in seconds.
+
+        Args:
+            asked_seconds: What the server asks for; the jitter comes on top.
+        """
         ceiling = min(FIRST_SECONDS * 2 ** min(self.attempts, 20), LONGEST_SECONDS)
         self.attempts += 1
-        return random.uniform(0, ceiling)  # noqa: S311 - jitter is no secret
+        jitter = random.uniform(0, ceiling)  # noqa: S311 - jitter is no secret
+        return jitter + min(asked_seconds or 0.0, LONGEST_ASKED_SECONDS)
 
     def reset(self) -> None:
         """Begin anew after a success."""

@@ -4,16 +4,66 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
+from audit_logging.errors import AuditError
 from audit_logging.shipping.batch import document_id
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from audit_logging.spool.segment import Record
+
+
+class DeadLetterError(AuditError):
+    """A dead letter is not there, or its file cannot be read."""
+
+
+class DeadLetter(NamedTuple):
+    """One of them.
+
+    Attributes:
+        writer: The writer whose chain it belongs to.
+        sequence: Its place there.
+        reason: Why it was refused, and then why its stand-in was.
+        kept: When it was put here; UTC, ISO 8601.
+        stream: The data stream that it was for.
+        document: The sealed document, as it stood in the spool.
+    """
+
+    writer: str
+    sequence: int
+    reason: str
+    kept: str
+    stream: str
+    document: str
+
+    @property
+    def id(self) -> str:
+        """Its ``_id``, which names its file."""
+        return document_id(self.writer, self.sequence)
+
+    @property
+    def event_type(self) -> str:
+        """The event's type; empty when it is no event."""
+        return str(self._find("event", "action"))
+
+    @property
+    def hash(self) -> str:
+        """The hash in its seal; empty when it is no event."""
+        return str(self._find("audit", "integrity", "hash"))
+
+    def _find(self, *path: str) -> Any:
+        try:
+            found: Any = orjson.loads(self.document)
+            for step in path:
+                found = found[step]
+        except (orjson.JSONDecodeError, KeyError, TypeError):
+            return ""
+        return found
 
 
 class DeadLetters:
@@ -21,36 +71,86 @@ class DeadLetters:
 
     Args:
         path: Their directory; made, private, with the first one.
+        stream: The data stream of those that are kept now.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, stream: str) -> None:
         self.path = path
+        self._stream = stream
 
-    def keep(self, record: Record, writer: str, reason: str) -> Path:
-        """Write one refused event and return its file. Keeping the same one again changes nothing.
+    def keep(self, record: Record, writer: str, reason: str) -> DeadLetter:
+        """Write one refused event. Keeping the same one again changes nothing but the reason and the time.
 
         Raises:
             OSError: The disk refused, so that the event must stay in the spool.
         """
+        letter = DeadLetter(
+            writer=writer,
+            sequence=record.sequence,
+            reason=reason,
+            kept=dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
+            stream=self._stream,
+            document=record.payload.decode("utf-8", "backslashreplace"),
+        )
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = self.path / f"{document_id(writer, record.sequence)}.json"
-        letter = {
-            "writer": writer,
-            "sequence": record.sequence,
-            "reason": reason,
-            "kept": dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
-            "document": record.payload.decode(),
-        }
+        path = self.file_of(letter.id)
         fresh = path.with_suffix(".new")
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         with os.fdopen(descriptor, "wb") as file:
-            file.write(orjson.dumps(letter))
+            file.write(orjson.dumps(letter._asdict()))
             file.flush()
             os.fsync(descriptor)
         fresh.replace(path)
-        return path
+        _sync_directory(self.path)
+        return letter
 
-    def __iter__(self) -> Any:
-        """Yield the letters as objects, in the order of their names."""
-        for path in sorted(self.path.glob("*.json")):
-            yield orjson.loads(path.read_bytes())
+    def file_of(self, letter_id: str) -> Path:
+        """Return where a dead letter is, or would be."""
+        return self.path / f"{letter_id}.json"
+
+    def __iter__(self) -> Iterator[DeadLetter]:
+        """Yield the letters in the order of their writers and sequences.
+
+        Raises:
+            DeadLetterError: One cannot be read.
+        """
+        for path in sorted(self.path.glob("*-*.json"), key=_place):
+            yield _read(path)
+
+    def get(self, letter_id: str) -> DeadLetter:
+        """Return one.
+
+        Raises:
+            DeadLetterError: It is not there, or cannot be read.
+        """
+        path = self.file_of(letter_id)
+        if path.parent != self.path or not path.exists():
+            raise DeadLetterError(
+                f"There is no dead letter {letter_id!r} in {self.path}: `audit-logging spool dead list` shows which"
+                " there are."
+            )
+        return _read(path)
+
+    def remove(self, letter: DeadLetter) -> None:
+        """Delete one that is in the stream now."""
+        self.file_of(letter.id).unlink(missing_ok=True)
+
+
+def _place(path: Path) -> tuple[str, int, str]:
+    writer, _, sequence = path.stem.rpartition("-")
+    return writer, int(sequence) if sequence.isdecimal() else 0, path.stem
+
+
+def _read(path: Path) -> DeadLetter:
+    try:
+        return DeadLetter(**orjson.loads(path.read_bytes()))
+    except (OSError, orjson.JSONDecodeError, TypeError) as error:
+        raise DeadLetterError(f"The dead letter {path} cannot be read ({error}).") from error
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

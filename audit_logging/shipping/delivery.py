@@ -1,57 +1,70 @@
-"""Deliver one batch, whatever it takes: retries, splitting, quarantine, dead letters."""
+"""Deliver one batch, whatever it takes: takes the steps of the protocol against a real cluster and a real disk."""
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import orjson
-
-from audit_logging.errors import AuditError, CredentialsError, NotFoundError, OpenSearchError, RefusedError
+from audit_logging.errors import AuditError, CredentialsError, OpenSearchError
+from audit_logging.shipping import protocol
+from audit_logging.shipping.answer import Fate, Verdict, judge_failure, judge_items
 from audit_logging.shipping.backoff import Backoff
-from audit_logging.shipping.batch import Fate, Verdict, encode_batch, judge_items, quarantine_document
-from audit_logging.spool.segment import Record
+from audit_logging.shipping.batch import document_id, encode_batch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from audit_logging.opensearch.client import Client
-    from audit_logging.shipping.dead_letters import DeadLetters
+    from audit_logging.shipping.dead_letters import DeadLetter, DeadLetters
+    from audit_logging.shipping.notices import Notices
+    from audit_logging.shipping.source import Batch, Source
+    from audit_logging.shipping.stream import Stream
+    from audit_logging.spool.segment import Record
 
-TOO_LARGE, UNAUTHORIZED = 413, 401
-_log = logging.getLogger("audit_logging")
+ITEMS = "items.*.status,items.*.error"
+"""What of a bulk answer is wanted; all of it would be seven times as long."""
+
+_FAILURES = (OpenSearchError, OSError, ValueError)
 
 
 class StoppedError(AuditError):
     """The shipper was told to stop before the batch was through."""
 
 
-class NoStreamError(OpenSearchError):
-    """The data stream does not exist."""
-
-    def __init__(self, stream: str) -> None:
-        super().__init__(f"{stream!r} is not set up as a stream; run `audit-logging setup`. Events wait in the spool.")
-
-
 class Delivery:
-    """Brings batches into one stream.
+    """Brings batches into one stream, one at a time.
 
     Args:
         client: The cluster.
-        stream: The data stream. It must exist: without it OpenSearch would make an ordinary index of that name.
+        stream: The data stream.
         dead_letters: Where an event goes that is refused even in quarantine.
+        notices: Where to say what goes wrong.
         wait: Waits that many seconds; true when the shipper is to stop.
+        on_too_large: Called with the size in bytes of a request that the server found too large.
+        on_dead_letter: Called when an event became one.
     """
 
-    def __init__(self, client: Client, stream: str, dead_letters: DeadLetters, wait: Callable[[float], bool]) -> None:
+    def __init__(
+        self,
+        client: Client,
+        stream: Stream,
+        dead_letters: DeadLetters,
+        notices: Notices,
+        *,
+        wait: Callable[[float], bool],
+        on_too_large: Callable[[int], None] = lambda _: None,
+        on_dead_letter: Callable[[DeadLetter], None] = lambda _: None,
+    ) -> None:
         self._client = client
         self._stream = stream
         self._dead_letters = dead_letters
+        self._notices = notices
         self._wait = wait
+        self._on_too_large = on_too_large
+        self._on_dead_letter = on_dead_letter
         self._backoff = Backoff()
-        self._stream_seen = False
 
-    def deliver(self, records: list[Record], writer: str) -> dict[int, str]:
+    def deliver(self, source: Source, batch: Batch) -> dict[int, str]:
         """Return when every record is in the stream, in quarantine or a dead letter.
 
         Returns:
@@ -60,105 +73,108 @@ class Delivery:
         Raises:
             StoppedError: The shipper is to stop; which records arrived is not known.
         """
-        pending = records
+        steps = protocol.deliver(batch.records, uncertain_to=source.uncertain_to, refused=source.refused)
         refused: dict[int, str] = {}
-        while pending:
-            try:
-                verdicts = self._attempt(pending, writer)
-            except (OpenSearchError, ValueError, OSError) as error:
-                if isinstance(error, RefusedError) and error.status == TOO_LARGE and len(pending) > 1:
-                    half = len(pending) // 2
-                    refused |= self.deliver(pending[:half], writer)
-                    pending = pending[half:]
-                    continue
-                self._pause(error, len(pending))
-                continue
-            refused |= self._set_aside_refused(pending, verdicts, writer)
-            pending = self._settle(pending, verdicts)
-        return refused
-
-    def _attempt(self, records: list[Record], writer: str) -> list[Verdict]:
-        self._require_stream()
+        result: Any = None
         try:
-            answer = self._client.request(
-                "POST",
-                f"/{self._stream}/_bulk",
-                params={"filter_path": "items.*.status,items.*.error"},
-                body=encode_batch(records, writer),
-            )
-        except RefusedError as error:
-            if error.status == TOO_LARGE and len(records) == 1:
-                return [Verdict(Fate.REFUSED, str(error))]
-            raise
-        return judge_items(answer, len(records))
-
-    def _require_stream(self) -> None:
-        if self._stream_seen:
-            return
-        try:
-            # An ordinary index of that name is no error here, and no stream either.
-            if not self._client.request("GET", f"/_data_stream/{self._stream}")["data_streams"]:
-                raise NoStreamError(self._stream)
-        except NotFoundError as error:
-            raise NoStreamError(self._stream) from error
-        except CredentialsError as error:
-            if error.status == UNAUTHORIZED:
-                raise
-            # A writer's role need not be allowed to look; what it may not write, the bulk request will say.
-        self._stream_seen = True
-
-    def _set_aside_refused(self, records: list[Record], verdicts: list[Verdict], writer: str) -> dict[int, str]:
-        refused = {}
-        for record, verdict in zip(records, verdicts, strict=True):
-            if verdict.fate is Fate.REFUSED:
-                self._set_aside(record, writer, verdict.reason)
-                refused[record.sequence] = verdict.reason
-        return refused
-
-    def _settle(self, records: list[Record], verdicts: list[Verdict]) -> list[Record]:
-        """Return the records that are to be tried again, after a pause where there are any."""
-        again = [
-            (record, verdict) for record, verdict in zip(records, verdicts, strict=True) if verdict.fate is Fate.RETRY
-        ]
-        if len(again) < len(records):
-            self._backoff.reset()
-        if again:
-            self._pause(again[-1][1].reason, len(again))
-        return [record for record, _ in again]
-
-    def _set_aside(self, record: Record, writer: str, reason: str) -> None:
-        """Quarantine a refused event, or keep it as a dead letter when even that is refused."""
-        try:
-            stand_in = Record(record.sequence, quarantine_document(record, reason))
-        except (KeyError, TypeError, orjson.JSONDecodeError) as error:
-            reason = f"no audit event ({error}) ← {reason}"
-        else:
             while True:
-                try:
-                    verdict = self._attempt([stand_in], writer)[0]
-                except (OpenSearchError, ValueError) as error:
-                    self._pause(error, 1)
-                    continue
-                if verdict.fate is Fate.ACKNOWLEDGED:
-                    _log.error(
-                        "OpenSearch refused event %s-%d; it is in quarantine: %s", writer, record.sequence, reason
-                    )
-                    return
-                if verdict.fate is Fate.REFUSED:
-                    reason = f"{reason} ← in quarantine: {verdict.reason}"
-                    break
-                self._pause(verdict.reason, 1)
-        path = self._dead_letters.keep(record, writer, reason)
-        _log.critical("OpenSearch refused event %s-%d; it is kept in %s: %s", writer, record.sequence, path, reason)
+                step = steps.send(result)
+                result = self._take(step, source, batch)
+                if isinstance(step, protocol.Refuse):
+                    refused |= step.reasons
+        except StopIteration:
+            return refused
 
-    def _pause(self, why: object, waiting: int) -> None:
-        """Wait before the next attempt, saying why when it is new or lasts.
+    def _take(self, step: protocol.Step, source: Source, batch: Batch) -> Any:
+        """Take one step and return its result."""
+        match step:
+            case protocol.Send(records):
+                return self._send(records, source, batch)
+            case protocol.LookUp(records):
+                return self._insist(lambda: self._look_up(records, source.writer, batch.since), len(records))
+            case protocol.Pause(verdict, waiting):
+                self._pause(verdict.reason, waiting, asked_seconds=verdict.retry_after_seconds)
+            case protocol.Split(records):
+                self._on_too_large(len(encode_batch(records, source.writer)))
+            case protocol.Refuse(reasons):
+                self._insist(lambda: source.refusals.note("refused", reasons), len(reasons))
+            case protocol.Quarantine(reasons):
+                self._insist(lambda: source.refusals.note("quarantined", reasons), len(reasons))
+                for sequence, reason in reasons.items():
+                    self._notices.tell(
+                        logging.ERROR,
+                        f"quarantine {source.writer}",
+                        f"OpenSearch refused event {source.writer}-{sequence}; it is in quarantine: {reason}",
+                    )
+            case protocol.Bury(record, reason):
+                self._bury(record, reason, source)
+        return None
+
+    def _send(self, records: Sequence[Record], source: Source, batch: Batch) -> dict[int, Verdict] | Verdict:
+        try:
+            self._stream.require()
+        except OpenSearchError as error:
+            return Verdict(Fate.RETRY, str(error), getattr(error, "retry_after_seconds", None))
+        source.about_to_send(batch, self._stream.write_index)
+        try:
+            answer = self._client.request_bytes(
+                "POST",
+                f"/{self._stream.name}/_bulk",
+                params={"filter_path": ITEMS},
+                body=encode_batch(records, source.writer),
+            )
+            verdicts = judge_items(answer, len(records))
+        except _FAILURES as error:
+            self._stream.doubt()
+            if isinstance(error, CredentialsError):
+                self._notices.tell(logging.ERROR, "credentials", f"Audit events cannot be shipped: {error}")
+            return judge_failure(error)
+        if len(verdicts) < len(records):
+            self._backoff.reset()
+            self._notices.last_problem = ""
+        return verdicts
+
+    def _look_up(self, records: Sequence[Record], writer: str, since: str | None) -> set[int]:
+        sequences = {document_id(writer, record.sequence): record.sequence for record in records}
+        return {sequences[found] for found in self._stream.find(list(sequences), since)}
+
+    def _bury(self, record: Record, reason: str, source: Source) -> None:
+        """Keep an event as a dead letter. The file first: the journal may say that it is there, and never wrongly."""
+        letter = self._insist(lambda: self._dead_letters.keep(record, source.writer, reason), 1)
+        self._insist(lambda: source.refusals.note("dead", {record.sequence: reason}), 1)
+        self._notices.tell(
+            logging.CRITICAL,
+            f"dead letter {source.writer}",
+            f"OpenSearch refused event {letter.id} even in quarantine; it is kept in"
+            f" {self._dead_letters.file_of(letter.id)} (see `audit-logging spool dead list`): {reason}",
+        )
+        self._on_dead_letter(letter)
+
+    def _insist(self, action: Callable[[], Any], waiting: int) -> Any:
+        """Return what *action* returns as soon as it succeeds."""
+        while True:
+            try:
+                return action()
+            except (OpenSearchError, OSError) as error:
+                self._pause(str(error), waiting, asked_seconds=getattr(error, "retry_after_seconds", None))
+
+    def _pause(self, why: str, waiting: int, asked_seconds: float | None) -> None:
+        """Wait before the next attempt, saying why.
 
         Raises:
             StoppedError: The shipper is to stop.
         """
-        delay = self._backoff.next()
-        if self._backoff.attempts & (self._backoff.attempts - 1) == 0:  # 1, 2, 4, 8 …: often at first, then seldom
-            _log.warning("%d audit events wait in the spool (attempt %d): %s", waiting, self._backoff.attempts, why)
+        delay = self._backoff.next(asked_seconds)
+        self._notices.last_problem = why
+        self._notices.tell(
+            logging.WARNING,
+            f"waiting {_cause(why)}",
+            f"{waiting} audit events wait in the spool (attempt {self._backoff.attempts}): {why}",
+        )
         if self._wait(delay):
             raise StoppedError("the shipper was stopped")
+
+
+def _cause(why: str) -> str:
+    """Return what stays the same when the same thing goes wrong again: no ids, addresses or counts."""
+    return why.partition("(")[0].partition("[")[0][:80]

@@ -1,26 +1,34 @@
-"""The one background thread that moves events from the spool to OpenSearch."""
+"""The background threads that move events from the spool to OpenSearch."""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
+from collections import deque
 from typing import TYPE_CHECKING
 
 from audit_logging.errors import AuditError
 from audit_logging.opensearch.client import Client
-from audit_logging.shipping.dead_letters import DeadLetters
+from audit_logging.shipping.backoff import Backoff
+from audit_logging.shipping.dead_letters import DeadLetter, DeadLetters
 from audit_logging.shipping.delivery import Delivery, StoppedError
+from audit_logging.shipping.notices import Notices
+from audit_logging.shipping.source import Batch, Source
+from audit_logging.shipping.stream import Stream
 from audit_logging.spool.reader import SpoolReader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from audit_logging.settings import Settings
     from audit_logging.spool.directory import SpoolDirectory, WriterDirectory
 
 ADOPTION_SECONDS = 5.0
 """How often to look for the spools of processes that died."""
+
+SMALLEST_BATCH_BYTES = 1 << 16
+"""However often a server finds requests too large, batches are not made smaller than this beforehand."""
 
 _LAST_SECONDS = 1.0
 """How long a thread that was told to stop may take to notice; it is never inside a request for good."""
@@ -31,14 +39,17 @@ _log = logging.getLogger("audit_logging")
 class Shipper:
     """Ships one writer's spool, and adopts those of dead processes beside it.
 
-    An event is safe once it is on disk; this only moves it on, so it may be stopped at any moment.
+    An event is safe once it is on disk; this only moves it on, so it may be stopped at any moment. Each thread is a
+    lane with one request under way. They take turns: the one whose turn it is waits for a batch, takes it and passes
+    the turn on before it delivers, so what is taken is in order, whatever becomes of it.
 
     Args:
-        settings: Where to ship, and how large and how long a batch may become.
+        settings: Where to ship, how large and how long a batch may become, and how many may be under way.
         directory: The spool directory.
         own: The spool of this process; None for one that only helps others.
-        on_acknowledged: Called from the thread whenever *own* has moved on, with the bytes that became free and the
+        on_acknowledged: Called from a lane whenever *own* has moved on, with the bytes that became free and the
             sequences that were refused with their reasons.
+        on_dead_letter: Called from a lane with an event that was refused even in quarantine.
     """
 
     def __init__(
@@ -46,12 +57,25 @@ class Shipper:
         settings: Settings,
         directory: SpoolDirectory,
         own: SpoolReader | None,
-        on_acknowledged: Callable[[int, Mapping[int, str]], None],
+        on_acknowledged: Callable[[int, Mapping[int, str]], None] = lambda *_: None,
+        on_dead_letter: Callable[[DeadLetter], None] = lambda _: None,
     ) -> None:
         self._settings = settings
         self._directory = directory
-        self._own = own
+        self._own = Source(own, is_final=lambda: False) if own is not None else None
         self._on_acknowledged = on_acknowledged
+        self._on_dead_letter = on_dead_letter
+        self.notices = Notices()
+        self.shipped = 0
+        """How many events are where they belong by this shipper's doing."""
+        self._batch_max_bytes = settings.batch_max_bytes
+        self._sources: deque[Source] = deque([self._own] if self._own is not None else [])
+        self._adopted: dict[Source, WriterDirectory] = {}
+        self._adopting: Iterator[WriterDirectory] | None = None
+        self._next_adoption = float("-inf")
+        self._turn = threading.Lock()
+        self._ledger = threading.Lock()
+        self._had_all = False
         self._finishing = threading.Event()
         self._stopping = threading.Event()
         self._work = threading.Event()
@@ -59,7 +83,7 @@ class Shipper:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Start the thread."""
+        """Start shipping in the background."""
         self._thread = threading.Thread(target=self._run, name="audit-logging-shipper", daemon=True)
         self._thread.start()
 
@@ -73,72 +97,189 @@ class Shipper:
         self._hurry.set()
         self._work.set()
 
-    def finish(self, timeout: float) -> None:
-        """Ship what there is, the spools of the dead included, and end within about *timeout* seconds."""
+    def finish(self, timeout: float) -> bool:
+        """Ship what there is, the spools of the dead included, and end within about *timeout* seconds.
+
+        Returns:
+            Whether it was through in time. If not, what remains is left to the next process.
+        """
         self._finishing.set()
         self.hurry()
         if self._thread is not None:
             self._thread.join(timeout)
-            self._stopping.set()
+        in_time = self._thread is None or not self._thread.is_alive()
+        self._stopping.set()
+        self.hurry()
+        if self._thread is not None:
             self._thread.join(_LAST_SECONDS)
+        self._leave()
+        return in_time
+
+    def _leave(self) -> None:
+        """Give up every spool: a lane that is still inside a request touches none of them any more."""
+        if self._own is not None:
+            self._own.close()
+        with self._ledger:
+            for source, directory in self._adopted.items():
+                source.close()
+                directory.release()
+            self._adopted.clear()
 
     def _run(self) -> None:
+        client = self._connect()
+        if client is None:
+            return
+        stream = Stream(client, self._settings.stream, self.notices)
+        others = [
+            threading.Thread(target=self._lane, args=(client, stream), name=f"audit-logging-shipper-{n}", daemon=True)
+            for n in range(2, self._settings.batches_in_flight + 1)
+        ]
         try:
-            client = Client(self._settings)
+            for thread in others:
+                thread.start()
+        except RuntimeError:  # the interpreter is exiting; this lane goes on alone
+            others = [thread for thread in others if thread.ident is not None]
+        self._lane(client, stream)
+        for thread in others:
+            thread.join()
+        client.close()
+
+    def _connect(self) -> Client | None:
+        """Return a client, as soon as its files can be read; None when it is time to stop."""
+        backoff = Backoff()
+        while True:
             try:
-                self._ship_until_finished(client)
-            finally:
-                client.close()
+                return Client(self._settings)
+            except AuditError as error:
+                self.notices.last_problem = str(error)
+                self.notices.tell(logging.ERROR, "connect", f"Audit events wait in the spool: {error}")
+            if self._stopping.wait(backoff.next()):
+                return None
+
+    def _lane(self, client: Client, stream: Stream) -> None:
+        """Deliver batch after batch, until all is through or it is time to stop."""
+        delivery = Delivery(
+            client,
+            stream,
+            DeadLetters(self._directory.dead_letters, self._settings.stream),
+            self.notices,
+            wait=self._stopping.wait,
+            on_too_large=self._narrow,
+            on_dead_letter=self._on_dead_letter,
+        )
+        try:
+            while (job := self._next()) is not None:
+                self._deliver(delivery, *job)
         except StoppedError:
             pass
-        except Exception:  # noqa: BLE001 - the thread ends either way; this says so
-            _log.exception("The audit shipper ended by a mistake of its own; events stay in %s", self._directory.path)
 
-    def _ship_until_finished(self, client: Client) -> None:
-        dead_letters = DeadLetters(self._directory.dead_letters)
-        delivery = Delivery(client, self._settings.stream, dead_letters, self._stopping.wait)
-        next_adoption = time.monotonic()
-        while not self._stopping.is_set():
-            finishing = self._finishing.is_set()
-            if self._own is not None:
-                self._drain(self._own, delivery)
-            if finishing or time.monotonic() >= next_adoption:
-                self._ship_dead_writers(delivery)
-                next_adoption = time.monotonic() + ADOPTION_SECONDS
-            if finishing:
-                return
-            self._pause_until_work()
+    def _deliver(self, delivery: Delivery, source: Source, batch: Batch) -> None:
+        backoff = Backoff()
+        while True:
+            try:
+                refused = delivery.deliver(source, batch)
+                break
+            except StoppedError:
+                raise
+            except Exception:  # noqa: BLE001 - a batch that is given up would hold up the cursor for ever
+                self.notices.tell(logging.ERROR, "mistake", "The audit shipper made a mistake of its own; it goes on.")
+                _log.debug("The mistake was", exc_info=True)
+            if self._stopping.wait(backoff.next()):
+                raise StoppedError("the shipper was stopped")
+        if source is self._own and refused:  # whoever waits for one of these must not take it for indexed
+            self._on_acknowledged(0, refused)
+        freed = source.settle(batch)
+        with self._ledger:
+            self.shipped += len(batch.records)
+        if source is self._own:
+            self._on_acknowledged(freed, {})
+        else:
+            self._retire_if_done(source)
+
+    def _narrow(self, too_large_bytes: int) -> None:
+        self._batch_max_bytes = max(min(self._batch_max_bytes, too_large_bytes // 2), SMALLEST_BATCH_BYTES)
+
+    def _next(self) -> tuple[Source, Batch] | None:
+        """Return the next batch and whose it is, as soon as there is one; None when it is time to end."""
+        with self._turn:
+            while not self._stopping.is_set():
+                if self._had_all:
+                    self._pause_until_work()
+                finishing = self._finishing.is_set()
+                job = self._take(everything=finishing)
+                if job is not None:
+                    source, (batch, is_full) = job
+                    self._had_all = not is_full
+                    return source, batch
+                if finishing:
+                    return None
+                self._had_all = True
+        return None
 
     def _pause_until_work(self) -> None:
+        if self._finishing.is_set():
+            return
         if self._work.wait(ADOPTION_SECONDS):
             self._hurry.wait(self._settings.batch_seconds)
         self._work.clear()
         self._hurry.clear()
 
-    def _drain(self, reader: SpoolReader, delivery: Delivery) -> None:
-        """Ship what *reader* has, batch by batch, until there is no more."""
-        writer = reader.directory.name
-        while not self._stopping.is_set() and (records := reader.read(self._settings.batch_max_bytes)):
-            set_aside = delivery.deliver(records, writer)
-            freed = reader.acknowledge(records[-1].sequence)
-            if reader is self._own:
-                self._on_acknowledged(freed, set_aside)
+    def _take(self, *, everything: bool) -> tuple[Source, tuple[Batch, bool]] | None:
+        """Return what to ship next: each spool in its turn, and those of the dead one after the other."""
+        if not self._adopted:  # even while this process keeps every lane busy
+            self._adopt_one(everything=everything)
+        while True:
+            for _ in range(len(self._sources)):
+                source = self._sources.popleft()
+                if source is not self._own and source not in self._adopted:
+                    continue
+                self._sources.append(source)
+                if (taken := self._take_from(source)) is not None:
+                    return source, taken
+            if not self._adopt_one(everything=everything):
+                return None
 
-    def _ship_dead_writers(self, delivery: Delivery) -> None:
-        """Adopt the spools of dead writers, ship them and remove them."""
-        for directory in self._directory.adopt():
-            try:  # one that cannot be read must not keep the others
-                self._ship_dead(directory, delivery)
-            except AuditError as error:
-                directory.release()
-                if isinstance(error, StoppedError):
-                    raise
-                _log.error("The spool %s cannot be shipped: %s", directory.path, error)
+    def _take_from(self, source: Source) -> tuple[Batch, bool] | None:
+        try:
+            taken = source.take(self._batch_max_bytes)
+        except (AuditError, OSError) as error:  # one that cannot be read must not keep the others
+            self.notices.tell(
+                logging.ERROR, f"unreadable {source.writer}", f"The spool {source.writer} cannot be shipped: {error}"
+            )
+            self._give_up(source)
+            return None
+        if taken is None:
+            self._retire_if_done(source)
+        return taken
 
-    def _ship_dead(self, directory: WriterDirectory, delivery: Delivery) -> None:
-        reader = SpoolReader(directory.path)
-        self._drain(reader, delivery)
-        if self._stopping.is_set():
-            directory.release()
-        else:
+    def _adopt_one(self, *, everything: bool = False) -> bool:
+        """Take over the spool of one more dead writer, when it is time to look for them; true when there was one."""
+        if self._adopting is None:
+            if not everything and time.monotonic() < self._next_adoption:
+                return False
+            self._adopting = self._directory.adopt()
+        directory = next(self._adopting, None)
+        if directory is None:
+            self._adopting = None
+            self._next_adoption = time.monotonic() + ADOPTION_SECONDS
+            return False
+        source = Source(SpoolReader(directory.path), is_final=lambda: True)
+        with self._ledger:
+            self._adopted[source] = directory
+        self._sources.append(source)
+        return True
+
+    def _retire_if_done(self, source: Source) -> None:
+        """Remove the spool of a dead writer of which everything is acknowledged."""
+        with self._ledger:
+            directory = self._adopted.pop(source, None) if source.is_exhausted and source.is_idle else None
+        if directory is not None:
+            source.close()
             directory.remove()
+
+    def _give_up(self, source: Source) -> None:
+        with self._ledger:
+            directory = self._adopted.pop(source, None)
+        if directory is not None:
+            source.close()
+            directory.release()

@@ -1,0 +1,173 @@
+"""What has to happen until every event of a batch is where it belongs, as a generator without any I/O.
+
+:func:`deliver` yields the next step and is sent its result, so the whole protocol can be driven by a test's imagination
+as well as by :class:`~audit_logging.shipping.delivery.Delivery`. What it upholds:
+
+- An event is settled when a bulk answer says so by item, when it was found in the stream, or when it is set aside.
+- What may have been stored is looked up before it is sent again: after a rollover the same ``_id`` would be accepted
+  once more. So it does not matter when the rollover happens, before the look-up or after it.
+- A refusal is noted before the stand-in takes the event's ``_id``: afterwards nobody could tell one from the other.
+- One event that is refused, for itself or as too large, takes no other with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from audit_logging.shipping.answer import Fate, Verdict
+from audit_logging.shipping.batch import quarantine_document
+from audit_logging.spool.segment import Record
+
+
+class Send(NamedTuple):
+    """Send these; the result is the verdicts on those that are not stored, by place, or one verdict on all."""
+
+    records: Sequence[Record]
+
+
+class LookUp(NamedTuple):
+    """Find out which of these are stored; the result is their sequences."""
+
+    records: Sequence[Record]
+
+
+class Pause(NamedTuple):
+    """Wait before the next attempt."""
+
+    verdict: Verdict
+    waiting: int
+
+
+class Split(NamedTuple):
+    """Note that so many events were too much for one request."""
+
+    records: Sequence[Record]
+
+
+class Refuse(NamedTuple):
+    """Note durably which events are refused, with the reasons: from now on their ``_id`` is their stand-in's."""
+
+    reasons: Mapping[int, str]
+
+
+class Quarantine(NamedTuple):
+    """Note which events' stand-ins are stored, with the reasons."""
+
+    reasons: Mapping[int, str]
+
+
+class Bury(NamedTuple):
+    """Keep an event as a dead letter."""
+
+    record: Record
+    reason: str
+
+
+Step = Send | LookUp | Pause | Split | Refuse | Quarantine | Bury
+Steps = Generator[Step, Any, None]
+
+
+class _Group(NamedTuple):
+    """Events that are sent together."""
+
+    records: Sequence[Record]
+    uncertain: bool = False
+    in_quarantine: bool = False
+
+
+def deliver(records: Sequence[Record], *, uncertain_to: int = 0, refused: Mapping[int, str] | None = None) -> Steps:
+    """Yield the steps that bring *records* where they belong.
+
+    Args:
+        records: Sealed documents in the order of their sequences; at least one.
+        uncertain_to: Events up to this sequence may have been sent by an earlier process.
+        refused: What an earlier process was about to quarantine: sequences and reasons.
+    """
+    course = _Course()
+    if refused:
+        yield from course.set_aside(
+            [(record, refused[record.sequence]) for record in records if record.sequence in refused]
+        )
+        records = [record for record in records if record.sequence not in refused]
+    course.add([record for record in records if record.sequence <= uncertain_to], uncertain=True)
+    course.add([record for record in records if record.sequence > uncertain_to])
+    yield from course.run()
+
+
+class _Course:
+    """The groups that are still to be sent, and what was refused."""
+
+    def __init__(self) -> None:
+        self._groups: list[_Group] = []
+        self._refused: dict[int, tuple[Record, str]] = {}
+
+    def add(self, records: Sequence[Record], *, uncertain: bool = False, in_quarantine: bool = False) -> None:
+        """Add a group, unless there is nothing in it."""
+        if records:
+            self._groups.append(_Group(records, uncertain, in_quarantine))
+
+    def run(self) -> Steps:
+        """Yield steps until nothing is left to be sent."""
+        while self._groups:
+            group = self._groups.pop()
+            if group.uncertain:
+                found = yield LookUp(group.records)
+                yield from self._note_stored(group, [record for record in group.records if record.sequence in found])
+                self._again(group, [record for record in group.records if record.sequence not in found])
+                continue
+            result = yield Send(group.records)
+            if not isinstance(result, Verdict):
+                yield from self._settle(group, result)
+            elif result.fate is not Fate.REFUSED:
+                self._again(group, group.records, uncertain=result.fate is Fate.UNCERTAIN)
+                yield Pause(result, len(group.records))
+            elif len(group.records) > 1:
+                yield Split(group.records)
+                half = len(group.records) // 2
+                self._again(group, group.records[half:])
+                self._again(group, group.records[:half])
+            else:
+                yield from self._settle(group, {0: result})
+
+    def set_aside(self, refused: Sequence[tuple[Record, str]]) -> Steps:
+        """Send stand-ins for *refused*, whose refusal is noted; what is no event at all cannot have one."""
+        stand_ins = []
+        for record, reason in refused:
+            try:
+                stand_ins.append(Record(record.sequence, quarantine_document(record, reason)))
+            except ValueError as error:
+                yield Bury(record, f"{error} ← {reason}")
+            else:
+                self._refused[record.sequence] = record, reason
+        self.add(stand_ins, in_quarantine=True)
+
+    def _again(self, group: _Group, records: Sequence[Record], *, uncertain: bool = False) -> None:
+        self.add(records, uncertain=uncertain, in_quarantine=group.in_quarantine)
+
+    def _settle(self, group: _Group, verdicts: Mapping[int, Verdict]) -> Steps:
+        by_fate: dict[Fate, list[tuple[Record, Verdict]]] = {fate: [] for fate in Fate}
+        for place, verdict in verdicts.items():
+            by_fate[verdict.fate].append((group.records[place], verdict))
+        if group.in_quarantine:
+            stored = [record for place, record in enumerate(group.records) if place not in verdicts]
+            yield from self._note_stored(group, stored)
+        yield from self._refuse(group, by_fate[Fate.REFUSED])
+        for fate in (Fate.RETRY, Fate.UNCERTAIN):
+            self._again(group, [record for record, _ in by_fate[fate]], uncertain=fate is Fate.UNCERTAIN)
+        if waiting := by_fate[Fate.RETRY] + by_fate[Fate.UNCERTAIN]:
+            yield Pause(waiting[-1][1], len(waiting))
+
+    def _refuse(self, group: _Group, refused: Sequence[tuple[Record, Verdict]]) -> Steps:
+        if group.in_quarantine:
+            for record, verdict in refused:
+                original, reason = self._refused.pop(record.sequence)
+                yield Bury(original, f"{reason} ← in quarantine: {verdict.reason}")
+            return
+        if refused:
+            yield Refuse({record.sequence: verdict.reason for record, verdict in refused})
+            yield from self.set_aside([(record, verdict.reason) for record, verdict in refused])
+
+    def _note_stored(self, group: _Group, records: Sequence[Record]) -> Steps:
+        if group.in_quarantine and records:
+            yield Quarantine({record.sequence: self._refused.pop(record.sequence)[1] for record in records})

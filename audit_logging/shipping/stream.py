@@ -1,0 +1,133 @@
+"""The data stream as a shipper sees it: whether it is there, where it writes now, and which events it holds."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+from audit_logging.errors import CredentialsError, NotFoundError, OpenSearchError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from audit_logging.opensearch.client import Client
+    from audit_logging.shipping.notices import Notices
+
+CHECK_SECONDS = 60.0
+"""How long it is believed that the stream is still there and still writes to the same backing index."""
+
+_UNAUTHORIZED = 401
+
+
+class NoStreamError(OpenSearchError):
+    """The data stream does not exist."""
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(f"{stream!r} is not set up as a stream; run `audit-logging setup`. Events wait in the spool.")
+
+
+class Stream:
+    """One data stream. Thread-safe: what two threads may do at once is to look twice.
+
+    Args:
+        client: The cluster.
+        name: The stream.
+        notices: Where to say that the role may not look.
+    """
+
+    def __init__(self, client: Client, name: str, notices: Notices) -> None:
+        self.name = name
+        self._client = client
+        self._notices = notices
+        self._believed_until = float("-inf")
+        self.write_index: str | None = None
+        """The backing index that the stream wrote to when it was last looked at; None when the role may not look."""
+
+    def require(self) -> None:
+        """Return when the stream is there: without it OpenSearch would make an ordinary index of that name.
+
+        Raises:
+            NoStreamError: It is not.
+            OpenSearchError: It cannot be asked.
+        """
+        if time.monotonic() >= self._believed_until:
+            self._look()
+
+    def doubt(self) -> None:
+        """Believe nothing of what was seen before."""
+        self._believed_until = float("-inf")
+
+    def find(self, ids: Sequence[str], since: str | None) -> set[str]:
+        """Return which of *ids* are stored.
+
+        Args:
+            ids: Document ids.
+            since: The oldest backing index that may hold them; None: any.
+
+        Returns:
+            Those that are. Where the role may not look that is none: what is sent again then may be stored twice after
+            a rollover, and readers take copies for one.
+
+        Raises:
+            OpenSearchError: It cannot be found out now.
+        """
+        indices = self._look()
+        found: set[str] = set()
+        try:
+            for index in indices[indices.index(since) :] if since in indices else indices:
+                found |= self._find_in(index, ids)
+        except CredentialsError as error:
+            self._say_blind(error)
+        return found
+
+    def _find_in(self, index: str, ids: Sequence[str]) -> set[str]:
+        # Real-time, and on the primary: a search or a replica may not see yet what was stored a moment ago.
+        answer = self._client.request(
+            "POST",
+            f"/{index}/_mget",
+            params={"_source": False, "preference": "_primary", "filter_path": "docs._id,docs.found"},
+            body={"ids": list(ids)},
+        )
+        documents = answer.get("docs", []) if isinstance(answer, dict) else []
+        known = [document for document in documents if "found" in document]
+        if len(known) != len(ids):
+            raise OpenSearchError(f"{index} cannot tell now which events it holds.")
+        return {document["_id"] for document in known if document["found"]}
+
+    def _look(self) -> list[str]:
+        """Return the backing indices, the oldest first; none when the role may not look."""
+        try:
+            answer = self._client.request("GET", f"/_data_stream/{self.name}")
+            names = _backing_indices(answer, self.name)
+        except NotFoundError as error:
+            raise NoStreamError(self.name) from error
+        except CredentialsError as error:
+            if error.status == _UNAUTHORIZED:
+                raise
+            # A writer's role need not be allowed to look; what it may not write, the bulk request will say.
+            self._say_blind(error)
+            names = []
+        self.write_index = names[-1] if names else None
+        self._believed_until = time.monotonic() + CHECK_SECONDS
+        return names
+
+    def _say_blind(self, error: CredentialsError) -> None:
+        if error.status == _UNAUTHORIZED:
+            raise error
+        self._notices.once(
+            logging.INFO,
+            "blind",
+            f"The role may not look into {self.name}, so an event may be stored twice when a rollover falls between"
+            f" two attempts; readers take copies for one. ({error})",
+        )
+
+
+def _backing_indices(answer: Any, stream: str) -> list[str]:
+    try:
+        (found,) = answer["data_streams"]  # an ordinary index of that name is no error there, and no stream either
+        return [index["index_name"] for index in found["indices"]]
+    except (KeyError, TypeError):
+        raise OpenSearchError(f"What was said of the stream {stream!r} cannot be understood.") from None
+    except ValueError:
+        raise NoStreamError(stream) from None

@@ -1,0 +1,113 @@
+"""What an answer means for the events that were sent."""
+
+import orjson
+import pytest
+
+from audit_logging.errors import (
+    CredentialsError,
+    NotFoundError,
+    OpenSearchError,
+    RefusedError,
+    UnreachableError,
+)
+from audit_logging.shipping.answer import Fate, judge_failure, judge_items
+
+
+def item(status, error_type="", reason=""):
+    result = {"status": status}
+    if error_type:
+        result["error"] = {"type": error_type, "reason": reason, "caused_by": {"type": "deeper", "reason": "cause"}}
+    return {"create": result}
+
+
+def judge(*items):
+    return judge_items(orjson.dumps({"items": items}), len(items))
+
+
+@pytest.mark.parametrize("status", [201, 409])
+def test_what_is_stored_needs_nothing_more(status):
+    """By this request, or by an earlier one."""
+    assert judge(item(status), item(201)) == {}
+
+
+@pytest.mark.parametrize(
+    ("answer", "fate"),
+    [
+        (item(429, "rejected_execution_exception"), Fate.RETRY),
+        (item(400, "validation_exception", "maximum shards open"), Fate.RETRY),
+        (item(400, "illegal_argument_exception", "pipeline with id [x] does not exist"), Fate.RETRY),
+        (item(400, "index_closed_exception"), Fate.RETRY),
+        (item(403, "cluster_block_exception"), Fate.RETRY),
+        (item(403, "security_exception"), Fate.RETRY),
+        (item(404, "index_not_found_exception"), Fate.RETRY),
+        (item(503, "unavailable_shards_exception"), Fate.RETRY),
+        (item(500, "whatever"), Fate.UNCERTAIN),
+        (item(503, "whatever"), Fate.UNCERTAIN),
+        (item(302), Fate.UNCERTAIN),
+        (item(200), Fate.UNCERTAIN),
+        (item(400, "mapper_parsing_exception"), Fate.REFUSED),
+        (item(400, "strict_dynamic_mapping_exception"), Fate.REFUSED),
+        (item(400, "illegal_argument_exception", "immense term"), Fate.REFUSED),
+        (item(400), Fate.REFUSED),
+    ],
+)
+def test_the_items_status_decides(answer, fate):
+    """Errors of the cluster's state pass; errors of the document do not; a failing server may have stored it."""
+    verdict = judge(item(201), answer)[1]
+    assert verdict.fate is fate
+    if fate is Fate.REFUSED and "error" in answer["create"]:
+        assert "deeper: cause" in verdict.reason
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {},
+        [],
+        {"items": []},
+        {"items": [1]},
+        {"items": [{"index": {}}]},
+        {"items": [{"create": {"status": "ok"}}]},
+        {"items": [{"create": {"status": True}}]},
+        {"items": [{"create": []}]},
+    ],
+)
+def test_an_answer_to_something_else_is_no_answer(answer):
+    """A proxy's page or a cut list acknowledges nothing."""
+    with pytest.raises(ValueError, match="answer"):
+        judge_items(orjson.dumps(answer), 1)
+
+
+def refused(status, error_type="", kind=RefusedError, **facts):
+    return kind("no", status=status, error_type=error_type, reason="", **facts)
+
+
+@pytest.mark.parametrize(
+    ("error", "fate"),
+    [
+        (UnreachableError("timed out"), Fate.UNCERTAIN),
+        (UnreachableError("refused", was_sent=False), Fate.RETRY),
+        (ValueError("no answer"), Fate.UNCERTAIN),
+        (OSError("socket"), Fate.UNCERTAIN),
+        (OpenSearchError("no stream"), Fate.RETRY),
+        (refused(502), Fate.UNCERTAIN),
+        (refused(503), Fate.UNCERTAIN),
+        (refused(504), Fate.UNCERTAIN),
+        (refused(429), Fate.RETRY),
+        (refused(401, kind=CredentialsError), Fate.RETRY),
+        (refused(403, kind=CredentialsError), Fate.RETRY),
+        (refused(404, kind=NotFoundError), Fate.RETRY),
+        (refused(307), Fate.RETRY),
+        (refused(400, "validation_exception"), Fate.RETRY),
+        (refused(400, "parse_exception"), Fate.REFUSED),
+        (refused(413), Fate.REFUSED),
+    ],
+)
+def test_a_request_that_fails_as_a_whole(error, fate):
+    """Only what may have been carried out is uncertain, and only what speaks of the request refuses it."""
+    assert judge_failure(error).fate is fate
+
+
+def test_the_wish_of_the_server_is_passed_on():
+    """A throttling one knows best when to come back."""
+    assert judge_failure(refused(429, retry_after_seconds=7.0)).retry_after_seconds == 7.0

@@ -1,0 +1,161 @@
+"""The protocol against an imagined cluster that rolls over, loses answers, refuses and fails whenever it likes."""
+
+import orjson
+from hypothesis import given
+from hypothesis import strategies as st
+
+from audit_logging.shipping.answer import Fate, Verdict
+from audit_logging.shipping.protocol import Bury, LookUp, Pause, Quarantine, Refuse, Send, Split, deliver
+from audit_logging.spool.segment import Record
+
+
+def event(sequence):
+    document = {
+        "@timestamp": "t",
+        "audit": {"integrity": {"sequence": sequence}, "schema": "1"},
+        "event": {"id": f"e-{sequence}"},
+    }
+    return Record(sequence, orjson.dumps(document))
+
+
+class Cluster:
+    """Stores by sequence in the last of its indices; what happens to each request is drawn."""
+
+    def __init__(self, data, poison, deadly):
+        self.data = data
+        self.poison = poison
+        self.deadly = deadly
+        self.indices = [{}]
+        self.steps = []
+        self.refused = set()
+        self.quarantined = {}
+        self.buried = {}
+        self.faults_left = 12
+
+    def run(self, steps):
+        result = None
+        try:
+            while True:
+                step = steps.send(result)
+                self.steps.append(step)
+                result = self.take(step)
+        except StopIteration:
+            return self
+
+    def take(self, step):
+        match step:
+            case Send(records):
+                return self.send(records)
+            case LookUp(records):
+                return {record.sequence for record in records if self.copies(record.sequence)}
+            case Refuse(reasons):
+                self.refused |= reasons.keys()
+            case Quarantine(reasons):
+                self.quarantined |= reasons
+            case Bury(record, reason):
+                assert record.sequence not in self.buried
+                self.buried[record.sequence] = (record, reason)
+            case Pause(_, waiting):
+                assert waiting > 0
+                if self.draw(st.booleans()):
+                    self.indices.append({})
+        return None
+
+    def draw(self, strategy):
+        return self.data.draw(strategy)
+
+    def copies(self, sequence):
+        return sum(sequence in index for index in self.indices)
+
+    def fault(self):
+        if not self.faults_left or not self.draw(st.booleans()):
+            return None
+        self.faults_left -= 1
+        return self.draw(st.sampled_from(["lost before", "lost after", "throttled", "too large"]))
+
+    def send(self, records):
+        assert records
+        fault = self.fault()
+        if fault == "too large":
+            # One alone is the document's own fault, which this cluster knows as poison.
+            return Verdict(Fate.REFUSED, "413") if len(records) > 1 else Verdict(Fate.RETRY, "busy")
+        if fault == "throttled":
+            return Verdict(Fate.RETRY, "429")
+        if fault == "lost before":
+            return Verdict(Fate.UNCERTAIN, "timeout")
+        verdicts = {place: verdict for place, record in enumerate(records) if (verdict := self.store(record))}
+        return Verdict(Fate.UNCERTAIN, "timeout") if fault == "lost after" else verdicts
+
+    def store(self, record):
+        is_stand_in = b'"quarantine"' in record.payload
+        if is_stand_in:
+            assert record.sequence in self.refused, "the stand-in was sent before the refusal was noted"
+        if record.sequence in (self.deadly if is_stand_in else self.poison | self.deadly):
+            return Verdict(Fate.REFUSED, "poison")
+        fault = self.fault()
+        if fault == "throttled":
+            return Verdict(Fate.RETRY, "429")
+        if fault == "lost before":
+            return Verdict(Fate.UNCERTAIN, "503")
+        self.indices[-1].setdefault(record.sequence, record.payload)
+        return Verdict(Fate.UNCERTAIN, "500") if fault == "lost after" else None
+
+
+sequences = st.sets(st.integers(1, 8))
+
+
+@given(st.data(), st.integers(1, 8), sequences, sequences, st.integers(0, 8))
+def test_every_event_ends_where_it_belongs_exactly_once(data, count, poison, deadly, uncertain_to):
+    """Whatever fails, in whatever order, with rollovers in between."""
+    cluster = Cluster(data, poison, deadly)
+    records = [event(sequence) for sequence in range(1, count + 1)]
+    before = data.draw(st.sets(st.integers(1, max(min(uncertain_to, count), 1)))) if uncertain_to else set()
+    before -= poison | deadly
+    for sequence in before:  # an earlier process stored it and died before it heard so; then the stream rolled over
+        cluster.indices[-1][sequence] = records[sequence - 1].payload if sequence <= count else b""
+    cluster.indices.append({})
+    cluster.run(deliver(records, uncertain_to=uncertain_to))
+    for record in records:
+        sequence = record.sequence
+        assert cluster.copies(sequence) == (0 if sequence in deadly else 1)
+        assert (sequence in cluster.buried) == (sequence in deadly)
+        assert (sequence in cluster.quarantined) == (sequence in poison - deadly)
+        stored = next((index[sequence] for index in cluster.indices if sequence in index), b"")
+        assert (b'"quarantine"' in stored) == (sequence in poison - deadly)
+    assert all(record.payload == records[number - 1].payload for number, (record, _) in cluster.buried.items())
+
+
+@given(st.data())
+def test_a_refusal_that_a_crash_interrupted_is_carried_on(data):
+    """The event's id may be the stand-in's by then: the event itself is not sent again."""
+    records = [event(1), event(2)]
+    cluster = Cluster(data, {2}, set())
+    cluster.refused = {2}
+    cluster.run(deliver(records, uncertain_to=2, refused={2: "why"}))
+    assert cluster.quarantined == {2: "why"}
+    sent = [record for step in cluster.steps if isinstance(step, Send) for record in step.records]
+    assert all(b'"quarantine"' in record.payload for record in sent if record.sequence == 2)
+
+
+def test_nothing_is_looked_up_while_nothing_is_uncertain():
+    """The way of every day is one request."""
+    steps = deliver([event(1), event(2)])
+    assert next(steps) == Send([event(1), event(2)])
+    assert next_or_none(steps, {}) is None
+
+
+def test_what_is_too_large_is_halved():
+    """In order, and all of it."""
+    steps = deliver([event(number) for number in range(1, 6)])
+    next(steps)
+    assert isinstance(steps.send(Verdict(Fate.REFUSED, "413")), Split)
+    first = next(steps)
+    second = steps.send({})
+    assert [[record.sequence for record in step.records] for step in (first, second)] == [[1, 2], [3, 4, 5]]
+
+
+def next_or_none(steps, result):
+    try:
+        return steps.send(result)
+    except StopIteration:
+        return None
