@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from audit_logging.capture.recording import RecordedEvents, record_events
     from audit_logging.capture.tap import AuditProcessor
     from audit_logging.events.catalogue import CATALOGUE, EventType
-    from audit_logging.opensearch.admin import AuditAdmin
+    from audit_logging.integrations.admin import AuditAdmin
     from audit_logging.query.async_reader import AsyncAuditReader
     from audit_logging.query.reader import AuditReader
     from audit_logging.settings import Settings
@@ -71,7 +71,7 @@ _HOMES = {
     "capture.recording": ("RecordedEvents", "record_events"),
     "capture.tap": ("AuditProcessor",),
     "events.catalogue": ("EventType", "register_event_type"),
-    "opensearch.admin": ("AuditAdmin",),
+    "integrations.admin": ("AuditAdmin",),
     "query.async_reader": ("AsyncAuditReader",),
     "query.reader": ("AuditReader",),
     "settings": ("Settings",),

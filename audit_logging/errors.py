@@ -17,6 +17,8 @@
     │   ├── FilterError
     │   └── IncompleteResultError
     ├── EventFileError             a file of events cannot be read
+    ├── HoldError                  a legal hold is described wrongly, or there is none such
+    ├── ArchiveError               an archive is not what its manifest says, or cannot be made so
     └── LocalServerError           the laptop server cannot be fetched, started or stopped
 
 Messages say what happened, to what, and what to do. Facts are attributes, never positions in ``args``.
@@ -166,6 +168,16 @@ class EventFileError(AuditError):
     def __init__(self, message: str, *, line: int = 0) -> None:
         super().__init__(message)
         self.line = line
+
+
+class HoldError(AuditError):
+    """A legal hold lacks what it needs, or there is no such hold in force."""
+
+
+class ArchiveError(AuditError):
+    """An archive could not be written, or is not what its manifest says. Nothing leaves on its account."""
+
+    exit_code = 4
 
 
 class LocalServerError(AuditError):

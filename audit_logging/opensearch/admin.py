@@ -1,20 +1,39 @@
-"""The public entry for those who run the trail: set it up."""
+"""The entry for those who run the trail, as far as nothing has to be recorded in it: set it up, look at retention.
+
+What is recorded in the trail itself is added in :mod:`audit_logging.integrations.admin`.
+"""
 
 from __future__ import annotations
 
+import datetime as dt
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import Self
 
 from audit_logging.errors import RefusedError
+from audit_logging.opensearch.archive_restore import restore
 from audit_logging.opensearch.capabilities import Capabilities
 from audit_logging.opensearch.client import Client
-from audit_logging.opensearch.setup import carry_out, plan_setup
+from audit_logging.opensearch.holds import read_holds
+from audit_logging.opensearch.ism import read_policy
+from audit_logging.opensearch.retention_apply import Retention
+from audit_logging.opensearch.retention_facts import days_in_force
+from audit_logging.opensearch.retention_verify import verify_plan
+from audit_logging.opensearch.setup import carry_out, insist_on_a_fit_server, plan_setup
+from audit_logging.opensearch.templates import policy_name
 from audit_logging.settings import Settings
 
 if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
+    from audit_logging.opensearch.archive import Archive
+    from audit_logging.opensearch.archive_restore import RestoreReport
+    from audit_logging.opensearch.holds import Hold
+    from audit_logging.opensearch.retention import RetentionPlan
+    from audit_logging.opensearch.retention_verify import RetentionVerification
     from audit_logging.opensearch.steps import SetupReport
 
 
@@ -94,6 +113,84 @@ class AuditAdmin:
 
         report = plan_roles(self._client, self.settings.stream, Capabilities.probe(self._client))
         return report if dry_run else carry_out(self._client, report)
+
+    def retention_plan(self, *, at: dt.datetime | None = None) -> RetentionPlan:
+        """Return what will leave when, and what :meth:`apply_retention` would do. Changes nothing.
+
+        Args:
+            at: The time to plan for; None: now.
+
+        Raises:
+            NotFoundError: There is no such stream.
+            OpenSearchError: There was no answer, the server refused, or its answer would be partial.
+
+        Example:
+            >>> with AuditAdmin(opensearch_url="http://127.0.0.1:9200") as admin:  # doctest: +SKIP
+            ...     for outlook in admin.retention_plan().outlooks:
+            ...         print(outlook.index.name, outlook.leaves, outlook.kept, outlook.actions)
+        """
+        return self._retention(at=at).plan()
+
+    def verify_retention(self) -> RetentionVerification:
+        """Look at the policy and every backing index, and name what is not as it should be. Changes nothing.
+
+        Raises:
+            NotFoundError: There is no such stream.
+            OpenSearchError: There was no answer, the server refused, or its answer would be partial.
+        """
+        retention = self._retention()
+        policy = read_policy(self._client, policy_name(retention.stream)) if retention.ism else None
+        return verify_plan(retention.plan(), policy)
+
+    def list_holds(self) -> tuple[Hold, ...]:
+        """Return every legal hold that the trail knows, released ones included, the oldest first.
+
+        Raises:
+            OpenSearchError: There was no answer, the server refused, or its answer would be partial.
+        """
+        self._client.request("POST", f"/{self.settings.stream}/_refresh")
+        return read_holds(self._client, self.settings.stream)
+
+    def restore_archive(
+        self,
+        manifests: Sequence[str | os.PathLike[str]],
+        *,
+        name: str | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> RestoreReport:
+        """Restore archived backing indices into a read-only stream of their own, ``<stream>-restored-<name>``.
+
+        Args:
+            manifests: Paths of the manifests; all are checked before anything is written.
+            name: End of the restored stream's name; None: the number of the first backing index.
+            progress: Called after each batch with (events done, events in all).
+
+        Raises:
+            ArchiveError: An archive is damaged. Nothing was written.
+            OpenSearchError: There was no answer, or the server refused. Run it again to go on.
+        """
+        paths = [Path(manifest) for manifest in manifests]
+        able = Capabilities.probe(self._client)
+        return restore(self._client, self.settings, able, paths, name=name, progress=progress)
+
+    def _retention(
+        self, *, days: int | None = None, at: dt.datetime | None = None, archive: Archive | None = None
+    ) -> Retention:
+        able = Capabilities.probe(self._client)
+        insist_on_a_fit_server(able)
+        clock = self._now if at is None else lambda: at
+        return Retention(
+            self._client,
+            self.settings.stream,
+            days=days or days_in_force(self._client, self.settings, ism=able.ism),
+            ism=able.ism,
+            clock=clock,
+            archive=archive,
+        )
+
+    @staticmethod
+    def _now() -> dt.datetime:
+        return dt.datetime.now(dt.timezone.utc)
 
     def close(self) -> None:
         """Close the connections."""

@@ -119,6 +119,20 @@ def attachment_step(client: Client, plan: Blueprint, backing_indices: Sequence[s
     return Step("backing indices", plan.policy_name, "updated" if requests else "unchanged", "; ".join(facts), requests)
 
 
+def remove_requests(indices: Sequence[str]) -> Iterator[Request]:
+    """Yield the requests that take *indices* out of Index State Management."""
+    return _posts("remove", indices)
+
+
+def follows(client: Client, plan: Blueprint, indices: Sequence[str]) -> Iterator[tuple[str, bool]]:
+    """Yield each of *indices* and whether it follows the policy as it is now (or somebody else's)."""
+    for managed in explain(client, indices):
+        if managed.policy == plan.policy_name:
+            yield managed.index, managed.copy is not None and same_policy(managed.copy, plan.policy["policy"])
+        else:
+            yield managed.index, managed.policy is not None
+
+
 def explain(client: Client, indices: Sequence[str]) -> Iterator[ManagedIndex]:
     """Yield how each of *indices* is managed. All of them must exist: an unknown name fails the whole request."""
     for names in _chunks(indices):
@@ -131,6 +145,11 @@ def explain(client: Client, indices: Sequence[str]) -> Iterator[ManagedIndex]:
 def comparable(policy: dict[str, Any]) -> dict[str, Any]:
     """Return a policy without what the server adds to it."""
     return {name: _plain(value) for name, value in policy.items() if name not in _SERVERS_OWN and value is not None}
+
+
+def same_policy(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Return whether two policies let the same become of an index."""
+    return _followed(one) == _followed(other)
 
 
 def _followed(policy: dict[str, Any]) -> dict[str, Any]:

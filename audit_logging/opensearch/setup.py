@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from audit_logging.errors import NotFoundError, OpenSearchError
+from audit_logging.opensearch.holds import locked_indices
 from audit_logging.opensearch.ism import attachment_step, kept_days, policy_step, read_policy
 from audit_logging.opensearch.steps import Request, SetupReport, Step, step_for
 from audit_logging.opensearch.templates import blueprint, policy_name
@@ -49,7 +50,7 @@ def plan_setup(client: Client, settings: Settings, able: Capabilities, *, append
         OpenSearchError: The server cannot hold a trail; or something of the same name is there that is newer than
             this library or does not belong to it.
     """
-    _insist_on_a_fit_server(able)
+    insist_on_a_fit_server(able)
     policy = read_policy(client, policy_name(settings.stream)) if able.ism else None
     days = _retention_days(settings, policy)
     plan = blueprint(settings.stream, retention_days=days, append_only=append_only and able.append_only)
@@ -59,7 +60,9 @@ def plan_setup(client: Client, settings: Settings, able: Capabilities, *, append
     if stream is not None:
         steps.append(_write_index(stream, plan, notes))
         if able.ism:
-            steps.append(attachment_step(client, plan, stream.backing_indices))
+            locked = locked_indices(client, plan.stream)
+            expiring = [name for name in stream.backing_indices if name not in locked]
+            steps.append(attachment_step(client, plan, expiring))
     return SetupReport(plan.stream, dry_run=True, steps=tuple(steps), notes=tuple(notes))
 
 
@@ -127,7 +130,12 @@ def read_stream(client: Client, name: str) -> Stream | None:
     )
 
 
-def _insist_on_a_fit_server(able: Capabilities) -> None:
+def insist_on_a_fit_server(able: Capabilities) -> None:
+    """Return when the server can hold a trail.
+
+    Raises:
+        OpenSearchError: It cannot.
+    """
     if able.serverless:
         raise OpenSearchError(
             "This looks like Amazon OpenSearch Serverless (it does not answer GET /), which takes no document ids and"

@@ -96,6 +96,17 @@ def rollover_days(retention_days: int) -> int:
     return min(max(retention_days // ROLLOVERS_PER_RETENTION, 1), LONGEST_ROLLOVER_DAYS)
 
 
+def rollover_bytes() -> int:
+    """Return the size of a primary shard from which on a write index is rolled over: what the policy says.
+
+    Example:
+        >>> rollover_bytes() >> 30
+        30
+    """
+    size = _load("ism-policy", DEFAULT_STREAM)["policy"]["states"][0]["actions"][0]["rollover"]
+    return int(size["min_primary_shard_size"].removesuffix("gb")) << 30
+
+
 def _policy(stream: str, retention_days: int) -> dict[str, Any]:
     """Put the periods into the policy.
 

@@ -1,0 +1,113 @@
+"""The seal of a backing index: what it held when it took its last event, as an event of the trail.
+
+Once an index has left, its seal is what tells a lawful gap from a deletion: how many events there were, of which time,
+and where each writer's chain entered and left it. With tens of thousands of writers it takes several events.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any, Final
+
+from audit_logging.opensearch.holds import MAX_RECORDS, search
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from audit_logging.opensearch.client import Client
+    from audit_logging.opensearch.retention import BackingIndex
+
+SEALED: Final = "audit.index_sealed"
+
+WRITERS_PER_EVENT: Final = 1000
+"""About 200 KB of an event's 1 MiB."""
+
+_SEQUENCE: Final = "audit.integrity.sequence"
+_HASH: Final = "audit.integrity.hash"
+
+
+def seal_facts(client: Client, index: BackingIndex) -> list[dict[str, Any]]:
+    """Return what the events that seal *index* say; one event but for an index of very many writers.
+
+    Each lists writers with their ``first`` and ``last`` sequence in the index, the ``hash`` of the last one and the
+    number of ``events``.
+    """
+    writers = list(read_writers(client, index.name))
+    parts = [writers[start : start + WRITERS_PER_EVENT] for start in range(0, len(writers), WRITERS_PER_EVENT)] or [[]]
+    seal_id = secrets.token_hex(8)
+    about = {
+        "index": index.name,
+        "index_uuid": index.uuid,
+        "events": index.events,
+        "oldest": index.oldest and index.oldest.isoformat(),
+        "newest": index.newest and index.newest.isoformat(),
+        "seal": seal_id,
+        "parts": len(parts),
+    }
+    return [
+        {
+            "message": f"The backing index {index.name} was sealed with {index.events:,} events",
+            "metadata": {**about, "part": number, "writers": part},
+        }
+        for number, part in enumerate(parts, 1)
+    ]
+
+
+def read_writers(client: Client, index: str) -> Iterator[dict[str, Any]]:
+    """Yield every writer of *index* with its first and last sequence there, the last hash, and how many events."""
+    newest = {"size": 1, "sort": [{_SEQUENCE: "desc"}], "_source": [_HASH]}
+    aggregations = {
+        "first": {"min": {"field": _SEQUENCE}},
+        "last": {"max": {"field": _SEQUENCE}},
+        "newest": {"top_hits": newest},
+    }
+    after: dict[str, Any] = {}
+    while True:
+        pages: dict[str, Any] = {
+            "size": WRITERS_PER_EVENT,
+            "sources": [{"writer": {"terms": {"field": "audit.integrity.writer"}}}],
+            **after,
+        }
+        body = {"size": 0, "aggs": {"writers": {"composite": pages, "aggs": aggregations}}}
+        page = search(client, index, body)["aggregations"]["writers"]
+        for bucket in page["buckets"]:
+            yield {
+                "writer": bucket["key"]["writer"],
+                "first": int(bucket["first"]["value"]),
+                "last": int(bucket["last"]["value"]),
+                "hash": bucket["newest"]["hits"]["hits"][0]["_source"]["audit"]["integrity"]["hash"],
+                "events": bucket["doc_count"],
+            }
+        if len(page["buckets"]) < WRITERS_PER_EVENT:
+            return
+        after = {"after": page["after_key"]}
+
+
+def read_seals(client: Client, stream: str, uuids: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return what the seals in *stream* say of the indices with these *uuids*, by uuid; without those not sealed.
+
+    Of several seals of one index the earliest complete one counts: a later one could cover up what was changed.
+    """
+    wanted = [{"term": {"event.action": SEALED}}, {"terms": {"audit.metadata.index_uuid": list(uuids)}}]
+    body = {
+        "query": {"bool": {"filter": wanted}},
+        "sort": [{"@timestamp": "asc"}],
+        "size": MAX_RECORDS,
+        "_source": ["audit.metadata"],
+    }
+    parts: dict[tuple[str, str], dict[int, dict[str, Any]]] = defaultdict(dict)
+    found: dict[str, dict[str, Any]] = {}
+    for hit in search(client, stream, body)["hits"]["hits"]:
+        about = hit["_source"]["audit"]["metadata"]
+        try:
+            uuid, number, count = about["index_uuid"], int(about["part"]), int(about["parts"])
+            events = int(about["events"])
+            key = (uuid, str(about["seal"]))
+            parts[key][number] = about
+        except (KeyError, TypeError, ValueError):
+            continue  # not one of ours: nothing is sealed by it
+        if uuid not in found and len(parts[key]) == count:
+            writers = [writer for _, part in sorted(parts[key].items()) for writer in part.get("writers") or ()]
+            found[uuid] = {"events": events, "writers": writers}
+    return found
