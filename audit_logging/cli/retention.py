@@ -192,12 +192,13 @@ def _with_days(settings: Settings, days: int | None) -> Settings:
 def _moment(text: str) -> dt.datetime:
     import datetime as dt
 
-    from audit_logging.query.times import resolve_time
+    from audit_logging.query.times import normalise_time, resolve_time
 
     now = dt.datetime.now(dt.timezone.utc)
-    found = resolve_time(text, now=now)
+    given = normalise_time(text)
+    found = resolve_time(given, now=now)
     # Elsewhere "30d" lies in the past; a plan is about what is to come.
-    return found if text[:4].isdigit() and "-" in text[4:] else now + (now - found)
+    return found if isinstance(given, dt.datetime) or given.isalpha() else now + (now - found)
 
 
 def plan_as_json(found: RetentionPlan) -> dict[str, Any]:

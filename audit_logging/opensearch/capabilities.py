@@ -116,6 +116,18 @@ def parse_version(text: str) -> Version | None:
     return None if match is None else (int(match[1]), int(match[2]), int(match[3]))
 
 
+def server_time(client: Client) -> float | None:
+    """Return the server's clock, in seconds since 1970; None where it does not tell, or not this role.
+
+    OpenSearch sends no Date header; a node tells its time with its statistics.
+    """
+    try:
+        answer = client.request("GET", "/_nodes/_local/stats/process", params={"filter_path": "nodes.*.timestamp"})
+    except RefusedError:
+        return None
+    return next((node["timestamp"] / 1000 for node in answer.get("nodes", {}).values()), None)
+
+
 def _identity(client: Client) -> tuple[str, Version | None]:
     try:
         answer = client.request("GET", "/")

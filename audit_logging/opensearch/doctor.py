@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from audit_logging.errors import CredentialsError, OpenSearchError, RefusedError, SettingsError, UnreachableError
-from audit_logging.opensearch.capabilities import OLDEST_SUPPORTED, Capabilities
+from audit_logging.errors import CredentialsError, OpenSearchError, SettingsError, UnreachableError
+from audit_logging.opensearch.capabilities import OLDEST_SUPPORTED, Capabilities, server_time
 from audit_logging.opensearch.check import Check
 from audit_logging.opensearch.client import Client
 from audit_logging.opensearch.disk import check_spool
@@ -178,19 +178,14 @@ def _retention(client: Client, stream: Stream, able: Capabilities) -> Check:
 
 
 def _clock(client: Client) -> Check:
-    """Compare the clocks. OpenSearch sends no Date header; a node tells its time with its statistics."""
-    params = {"filter_path": "nodes.*.timestamp"}
+    """Compare the clocks."""
     before = time.time()
-    try:
-        answer = client.request("GET", "/_nodes/_local/stats/process", params=params)
-    except RefusedError:
-        return Check("clock", "skipped", "This role may not ask the server for its time.")
+    there = server_time(client)
     after = time.time()
-    times = [node["timestamp"] / 1000 for node in answer.get("nodes", {}).values()]
-    if not times:
-        return Check("clock", "skipped", "The server does not tell its time.")
+    if there is None:
+        return Check("clock", "skipped", "The server does not tell its time, or not this role.")
     # What the answer's way may explain is no skew.
-    skew = max(before - times[0], times[0] - after, 0.0)
+    skew = max(before - there, there - after, 0.0)
     if skew > GREATEST_SKEW_SECONDS:
         return Check(
             "clock",

@@ -8,7 +8,7 @@ at least that long, by whichever clock one counts, and the last of an index's ev
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
 from audit_logging.opensearch.templates import rollover_bytes, rollover_days
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from audit_logging.opensearch.holds import Hold
     from audit_logging.opensearch.ism import ManagedIndex
 
-Action = Literal["roll over", "seal", "archive", "lock", "unlock", "detach", "attach", "delete"]
+Action = Literal["roll over", "seal", "seal again", "archive", "lock", "unlock", "detach", "attach", "delete"]
 
 SETTLED_AFTER: Final = dt.timedelta(minutes=10)
 """After a rollover, requests that were on their way may still reach the old index: until then it is not sealed."""
@@ -29,7 +29,7 @@ LEEWAY: Final = dt.timedelta(minutes=5)
 and Index State Management, which counts from the rollover alone, takes longer than this to delete."""
 
 NEAR_ROLLOVERS: Final = 2
-"""So many rollover periods before an index leaves, what it says of holds is said again."""
+"""So many rollover periods before an index leaves, what it says of holds and seals that go on is said again."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,7 @@ class BackingIndex:
         newest: Time of its newest event, or None.
         locked: Whether OpenSearch refuses to delete it (``index.blocks.read_only``).
         sealed_events: How many events its seal speaks of; None while it is not sealed.
+        seal_in: The backing indices that hold its seal, for each event of the seal.
         archived: Whether the archive that was named holds it.
         holds: Ids of the holds that it is under.
         released: Whether a hold that has been released covered it.
@@ -63,6 +64,7 @@ class BackingIndex:
     newest: dt.datetime | None = None
     locked: bool = False
     sealed_events: int | None = None
+    seal_in: tuple[frozenset[str], ...] = ()
     archived: bool = False
     holds: tuple[str, ...] = ()
     released: bool = False
@@ -160,7 +162,12 @@ def plan_retention(
         ism: Whether Index State Management rolls over and deletes.
         archiving: Whether an index must be in an archive before it leaves.
     """
-    outlooks = tuple(_outlook(index, days=days, at=at, ism=ism, archiving=archiving) for index in indices)
+    soon = at + NEAR_ROLLOVERS * dt.timedelta(days=rollover_days(days))
+    everything = tuple(indices)
+    leaving = frozenset(index.name for index in everything if (leaves := index.leaves(days)) and leaves <= soon)
+    outlooks = tuple(
+        _sealed_again(_outlook(index, days=days, at=at, ism=ism, archiving=archiving), leaving) for index in everything
+    )
     known = tuple(holds)
     return RetentionPlan(
         stream=stream,
@@ -170,7 +177,7 @@ def plan_retention(
         ism=ism,
         outlooks=outlooks,
         holds=known,
-        restate=tuple(_to_restate(known, outlooks, at + NEAR_ROLLOVERS * dt.timedelta(days=rollover_days(days)))),
+        restate=tuple(_to_restate(known, outlooks, leaving)),
     )
 
 
@@ -230,12 +237,19 @@ def _leaving(
         yield "delete"
 
 
-def _to_restate(holds: Iterable[Hold], outlooks: Iterable[Outlook], soon: dt.datetime) -> Iterator[Hold]:
+def _sealed_again(outlook: Outlook, leaving: frozenset[str]) -> Outlook:
+    """Let an index that stays not outlive its seal: it could be sealed anew, whatever it then holds."""
+    stays = outlook.protected or outlook.index.name not in leaving
+    if stays and any(places <= leaving for places in outlook.index.seal_in):
+        return replace(outlook, actions=("seal again", *outlook.actions))
+    return outlook
+
+
+def _to_restate(holds: Iterable[Hold], outlooks: Iterable[Outlook], leaving: frozenset[str]) -> Iterator[Hold]:
     """Yield the holds whose last word stands in indices that leave soon.
 
     A release has to outlive what it releases: with an earlier record of the hold alone, it would be in force again.
     """
-    leaving = {outlook.index.name for outlook in outlooks if outlook.leaves is not None and outlook.leaves <= soon}
     staying = {outlook.index.name for outlook in outlooks if outlook.index.name not in leaving or outlook.protected}
     for hold in holds:
         if not hold.said_in <= leaving:

@@ -18,7 +18,7 @@ from audit_logging.opensearch.holds import lock, restating, unlock
 from audit_logging.opensearch.ism import attachment_step, explain, follows, policy_step, read_policy, remove_requests
 from audit_logging.opensearch.retention import RetentionPlan, plan_retention
 from audit_logging.opensearch.retention_facts import APPLIED, read_backing_indices
-from audit_logging.opensearch.retention_seal import SEALED, seal_facts
+from audit_logging.opensearch.retention_seal import SEALED, seal_again, seal_facts
 from audit_logging.opensearch.templates import blueprint
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from audit_logging.opensearch.archive import Archive
     from audit_logging.opensearch.client import Client
+    from audit_logging.opensearch.holds import Hold
     from audit_logging.opensearch.retention import BackingIndex
 
 Record = Callable[[str, Mapping[str, Any]], str]
@@ -53,7 +54,7 @@ class RetentionReport:
         deleted: Gone.
         locked: Protected from deletion, and taken out of Index State Management.
         unlocked: No longer protected.
-        restated: Ids of holds that were recorded again.
+        restated: Ids of holds, and names of sealed indices, of which was recorded again what would leave.
         notes: Sentences for the operator.
         plan: What is to come, as seen at the end.
     """
@@ -111,8 +112,7 @@ class Retention:
 
     def plan(self) -> RetentionPlan:
         """Look at the stream and return what is to be done. Changes nothing."""
-        archived = None if self._archive is None else self._archive.holds
-        indices, holds = read_backing_indices(self._client, self.stream, ism=self.ism, archived=archived)
+        indices, holds = self._look()
         return plan_retention(
             self.stream,
             indices,
@@ -122,6 +122,10 @@ class Retention:
             ism=self.ism,
             archiving=self._archive is not None,
         )
+
+    def _look(self) -> tuple[list[BackingIndex], tuple[Hold, ...]]:
+        archived = None if self._archive is None else self._archive.holds
+        return read_backing_indices(self._client, self.stream, ism=self.ism, archived=archived)
 
     def apply(self, record: Record, wait_seconds: float = DEFAULT_WAIT_SECONDS) -> RetentionReport:
         """Do what is to be done, and return what that was.
@@ -188,10 +192,14 @@ class Retention:
             return
 
     def _protect(self, plan: RetentionPlan, record: Record, report: RetentionReport) -> None:
-        """Say again of holds what would leave; then protect what must stay, and only then let go."""
+        """Say again of holds and seals what would leave; then protect what must stay, and only then let go."""
         for hold in plan.restate:
             record(*restating(hold))
             report.restated.append(hold.id)
+        for index in plan.to_do("seal again"):
+            for facts in seal_again(self._client, self.stream, index):
+                record(SEALED, facts)
+            report.restated.append(index.name)
         self._detach([index.name for index in plan.to_do("detach")])
         for index in plan.to_do("lock"):
             if lock(self._client, index.name):

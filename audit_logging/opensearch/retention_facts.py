@@ -86,6 +86,7 @@ def read_backing_indices(
         about = replace(
             index,
             sealed_events=seals[index.uuid]["events"] if index.uuid in seals else None,
+            seal_in=seals[index.uuid]["places"] if index.uuid in seals else (),
             holds=tuple(hold_id for hold_id, names in active.items() if index.name in names),
             released=index.name in released,
             managed=managed.get(index.name),

@@ -54,6 +54,13 @@ def seal_facts(client: Client, index: BackingIndex) -> list[dict[str, Any]]:
     ]
 
 
+def seal_again(client: Client, stream: str, index: BackingIndex) -> list[dict[str, Any]]:
+    """Return what the events say that repeat the seal of *index*, before those that hold it leave."""
+    message = f"The backing index {index.name} stays sealed as it was"
+    parts = read_seals(client, stream, [index.uuid])[index.uuid]["parts"]
+    return [{"message": message, "metadata": {**part, "again": True}} for part in parts]
+
+
 def read_writers(client: Client, index: str) -> Iterator[dict[str, Any]]:
     """Yield every writer of *index* with its first and last sequence there, the last hash, and how many events."""
     newest = {"size": 1, "sort": [{_SEQUENCE: "desc"}], "_source": [_HASH]}
@@ -87,6 +94,9 @@ def read_writers(client: Client, index: str) -> Iterator[dict[str, Any]]:
 def read_seals(client: Client, stream: str, uuids: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Return what the seals in *stream* say of the indices with these *uuids*, by uuid; without those not sealed.
 
+    Each has the number of ``events``, the ``writers``, the ``parts`` as they were recorded, and ``places``: for each
+    part the backing indices that hold it.
+
     Of several seals of one index the earliest complete one counts: a later one could cover up what was changed.
     """
     wanted = [{"term": {"event.action": SEALED}}, {"terms": {"audit.metadata.index_uuid": list(uuids)}}]
@@ -97,17 +107,26 @@ def read_seals(client: Client, stream: str, uuids: Sequence[str]) -> dict[str, d
         "_source": ["audit.metadata"],
     }
     parts: dict[tuple[str, str], dict[int, dict[str, Any]]] = defaultdict(dict)
-    found: dict[str, dict[str, Any]] = {}
+    places: dict[tuple[tuple[str, str], int], set[str]] = defaultdict(set)
+    complete: dict[str, tuple[str, str]] = {}
     for hit in search(client, stream, body)["hits"]["hits"]:
         about = hit["_source"]["audit"]["metadata"]
         try:
             uuid, number, count = about["index_uuid"], int(about["part"]), int(about["parts"])
-            events = int(about["events"])
             key = (uuid, str(about["seal"]))
-            parts[key][number] = about
+            int(about["events"])
+            parts[key].setdefault(number, about)
         except (KeyError, TypeError, ValueError):
             continue  # not one of ours: nothing is sealed by it
-        if uuid not in found and len(parts[key]) == count:
-            writers = [writer for _, part in sorted(parts[key].items()) for writer in part.get("writers") or ()]
-            found[uuid] = {"events": events, "writers": writers}
-    return found
+        places[key, number].add(hit["_index"])
+        if len(parts[key]) == count:
+            complete.setdefault(uuid, key)
+    return {
+        uuid: {
+            "events": int(parts[key][min(parts[key])]["events"]),
+            "writers": [writer for _, part in sorted(parts[key].items()) for writer in part.get("writers") or ()],
+            "parts": [part for _, part in sorted(parts[key].items())],
+            "places": tuple(frozenset(places[key, number]) for number in parts[key]),
+        }
+        for uuid, key in complete.items()
+    }

@@ -183,6 +183,20 @@ def test_a_release_is_recorded_again_while_a_record_of_the_hold_stays():
     assert restated(RELEASED, indices=(kept, WRITE)) == (RELEASED,)
 
 
+def test_the_seal_of_an_index_that_stays_is_recorded_again_before_it_leaves():
+    held = replace(OLD, holds=("h-1",), locked=True, seal_in=(frozenset({"next"}), frozenset({"next", "write"})))
+    then = replace(OLD, name="next", rolled_over=OLD.rolled_over + DAY, newest=OLD.newest)
+    soon = then.rolled_over + 90 * DAY - 2 * rollover_days(90) * DAY
+
+    def again(index, at):
+        return plan_retention("s", [index, then, WRITE], (), days=90, at=at, ism=False).to_do("seal again")
+
+    assert again(held, soon) == (held,)
+    assert again(held, soon - MS) == ()
+    assert again(replace(held, seal_in=(frozenset({"next", "write"}),)), soon) == ()
+    assert again(replace(held, holds=()), soon) == (), "it leaves before its seal does"
+
+
 # Whatever the facts.
 
 moments = st.integers(0, 400 * 24).map(lambda hours: T0 + dt.timedelta(hours=hours))

@@ -1,0 +1,237 @@
+"""Retention where Index State Management carries it out: against recorded answers, and for real where it is there."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from audit_logging.errors import OpenSearchError
+from audit_logging.integrations.admin import AuditAdmin
+from audit_logging.opensearch.capabilities import Capabilities
+from audit_logging.opensearch.client import Client
+from audit_logging.settings import Settings
+
+from .recorded_ism import BASE, RecordedIsm
+
+pytestmark = pytest.mark.server
+
+CASE = {"reason": "Case 12/2026", "person": "jane.doe"}
+
+
+@pytest.fixture
+def ism(front):
+    return RecordedIsm(front)
+
+
+@pytest.fixture
+def managed(front, ism, settings):
+    """An administrator behind a server that has Index State Management; two backing indices follow the policy."""
+    with AuditAdmin(settings=settings.model_copy(update={"opensearch_url": (front.url,)})) as admin:
+        admin.setup()
+        admin._record("user.login", {"user_id": "u-1"})
+        roll_over(admin)
+        for number in (1, 2):
+            ism.manage(name(admin, number), f"{admin.settings.stream}-retention")
+        yield admin
+
+
+def name(admin, number):
+    return f".ds-{admin.settings.stream}-{number:06}"
+
+
+def roll_over(admin):
+    admin._client.request("POST", f"/{admin.settings.stream}/_rollover")
+
+
+def changes(front, since):
+    return [(method, path) for method, path in front.seen[since:] if method in {"PUT", "DELETE"} or BASE in path]
+
+
+def followed(ism):
+    return {index for index, told in ism.managed.items() if told["policy_id"]}
+
+
+def test_nothing_is_rolled_over_or_deleted_by_apply(managed, front):
+    since = len(front.seen)
+    report = managed.apply_retention(retention_days=90)
+    assert (report.policy, report.attached) == ("unchanged", "")
+    assert not [path for method, path in front.seen[since:] if method == "DELETE" or path.endswith("_rollover")]
+    assert managed.verify_retention().problems == ()
+
+
+def test_apply_puts_the_policy_and_attaches_what_is_unmanaged(managed, ism):
+    ism.policies.clear()
+    ism.managed.clear()
+    problems = managed.verify_retention().problems
+    assert "There is no policy" in problems[0]
+    assert ["follows no policy" in problem for problem in problems[1:]] == [True, True]
+    report = managed.apply_retention()
+    assert (report.policy, report.attached) == ("created", "2 attached")
+    assert followed(ism) == {name(managed, 1), name(managed, 2)}
+    assert managed.verify_retention().problems == ()
+
+
+def test_another_period_reaches_the_policy_and_every_managed_index(managed, front, ism):
+    report = managed.apply_retention(retention_days=365)
+    assert (report.policy, report.days) == ("updated", 365)
+    assert "2 moved to the changed policy" in report.attached
+    assert ism.changed == [name(managed, 1), name(managed, 2)]
+    assert managed.verify_retention().plan.days == 365
+    assert managed.verify_retention().problems == ()
+
+
+def test_two_hosts_may_change_the_policy_at_once(managed, front, ism):
+    raced = []
+
+    def conflict_once(method, path, query, body):
+        if method == "PUT" and not raced:
+            raced.append(path)
+            return 409, {"error": {"type": "version_conflict_engine_exception", "reason": "conflict"}, "status": 409}
+        return ism._answer(method, path, query, body)
+
+    front._rules.insert(0, (f"{BASE}/policies/", conflict_once))
+    assert managed.apply_retention(retention_days=30).policy == "updated"
+    assert raced
+
+
+def test_a_managed_index_that_has_not_taken_the_change_over_is_told_of(managed, ism, monkeypatch):
+    """It does so at its next run, minutes later."""
+    monkeypatch.setattr(ism, "manage", lambda *_: None)
+    report = managed.apply_retention(retention_days=30, wait_seconds=0.01)
+    assert "2 backing indices take the policy over at their next run" in report.notes[0]
+    assert any("older version of the policy" in problem for problem in managed.verify_retention().problems)
+
+
+def test_a_hold_takes_the_index_out_of_management_before_it_locks_it(managed, front, ism):
+    since = len(front.seen)
+    placed = managed.place_hold(**CASE, user_id="u-1")
+    assert placed.indices == (name(managed, 1),)
+    assert followed(ism) == {name(managed, 2)}
+    index = name(managed, 1)
+    steps = [f"{BASE}/remove/{index}", f"{BASE}/explain/{index}", f"/{index}/_settings"]
+    assert [path for _, path in front.seen[since:] if path in steps][:3] == steps
+    assert managed.verify_retention().problems == ()
+    assert managed.retention_plan().outlooks[0].kept == (f"on hold {placed.hold.id}",)
+
+
+def test_a_hold_on_what_is_being_written_does_not_wait_for_anybody_to_apply_retention(managed, ism):
+    managed._record("user.login", {"user_id": "u-2"})
+    placed = managed.place_hold(**CASE, user_id="u-2")
+    assert placed.report.rolled_over == [name(managed, 2)]
+    assert placed.indices == (name(managed, 2),)
+    assert name(managed, 2) not in followed(ism)
+
+
+def test_neither_apply_nor_setup_hands_what_is_on_hold_back(managed, ism):
+    managed.place_hold(**CASE, user_id="u-1")
+    managed.apply_retention()
+    assert name(managed, 1) not in followed(ism)
+    managed.setup()
+    assert name(managed, 1) not in followed(ism)
+
+
+def test_a_release_hands_it_back(managed, ism):
+    placed = managed.place_hold(**CASE, user_id="u-1")
+    released = managed.release_hold(placed.hold.id, **CASE)
+    assert released.report.unlocked == [name(managed, 1)]
+    assert name(managed, 1) in followed(ism)
+    assert managed.verify_retention().problems == ()
+
+
+def test_an_index_that_does_not_come_out_of_management_is_an_error(managed, ism, front):
+    front._rules.insert(0, (f"{BASE}/remove/", lambda *_: (200, {"updated_indices": 1, "failures": False})))
+    with pytest.raises(OpenSearchError, match="still manages"):
+        managed.place_hold(**CASE, user_id="u-1")
+    assert any("Index State Management has it" in problem for problem in managed.verify_retention().problems)
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        (
+            {"step": {"step_status": "failed"}, "info": {"message": "Failed to delete", "cause": "red"}},
+            "failed (Failed to delete: red): mend the cause, it is tried again",
+        ),
+        (
+            {"action": {"name": "delete", "failed": True}, "info": {"message": "Failed"}, "enabled": False},
+            "failed (Failed): mend the cause, then POST _plugins/_ism/retry/<index>",
+        ),
+    ],
+)
+def test_what_ism_could_not_do_is_named(managed, ism, told, expected):
+    ism.manage(name(managed, 1), f"{managed.settings.stream}-retention", **told)
+    [problem] = managed.verify_retention().problems
+    assert expected in problem
+
+
+def test_an_index_under_another_policy_and_a_policy_changed_by_hand_are_named(managed, ism):
+    ism.managed[name(managed, 1)]["policy_id"] = "theirs"
+    policy = ism.policies[f"{managed.settings.stream}-retention"]["policy"]
+    del policy["states"][0]["actions"][0]["rollover"]["min_index_age"]
+    problems = managed.verify_retention().problems
+    assert "never happens on a quiet stream" in problems[0]
+    assert "is not that of 90 days" in problems[1]
+    assert "follows another policy, 'theirs'" in problems[2]
+
+
+def test_a_policy_that_is_newer_or_somebody_elses_is_named(managed, ism):
+    policy = ism.policies[f"{managed.settings.stream}-retention"]["policy"]
+    policy["description"] = "Version 9 of audit-logging."
+    assert any("newer than this audit-logging" in problem for problem in managed.verify_retention().problems)
+
+
+# For real, where the server has the plugin: AUDIT_OPENSEARCH_URL names it.
+
+
+@pytest.fixture
+def plugin(settings):
+    """A client of a server with Index State Management, set to run every minute; set back afterwards."""
+    client = Client(settings)
+    try:
+        if not Capabilities.probe(client).ism:
+            pytest.skip("this server has no Index State Management: set AUDIT_OPENSEARCH_URL to one that has")
+        fast = {"plugins.index_state_management.job_interval": 1, "plugins.index_state_management.jitter": 0.0}
+        client.request("PUT", "/_cluster/settings", body={"persistent": fast})
+        try:
+            yield client
+        finally:
+            client.request("PUT", "/_cluster/settings", body={"persistent": dict.fromkeys(fast)})
+    finally:
+        client.close()
+
+
+def wait_until(condition, minutes):
+    deadline = time.monotonic() + 60 * minutes
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to pass"
+        time.sleep(5)
+
+
+@pytest.mark.slow
+def test_for_real_the_policy_rolls_over_and_deletes_and_a_hold_stops_it(plugin, settings: Settings):
+    """The policy of the set-up with minutes in place of days; everything else as it is."""
+    with AuditAdmin(settings=settings) as admin:
+        admin.setup()
+        path = f"{BASE}/policies/{settings.stream}-retention"
+        found = plugin.request("GET", path)
+        states = found["policy"]["states"]
+        states[0]["actions"][0]["rollover"] = {"min_index_age": "1m"}
+        states[0]["transitions"][0]["conditions"] = {"min_rollover_age": "1m"}
+        wanted = {name: found["policy"][name] for name in ("description", "default_state", "states")}
+        wanted["ism_template"] = [{"index_patterns": [settings.stream], "priority": 500}]
+        params = {"if_seq_no": found["_seq_no"], "if_primary_term": found["_primary_term"]}
+        plugin.request("PUT", path, params=params, body={"policy": wanted})
+        body = {"policy_id": f"{settings.stream}-retention"}
+        plugin.request("POST", f"/_plugins/_ism/change_policy/{name(admin, 1)}", body=body)
+
+        def there():
+            found = plugin.request("GET", f"/_data_stream/{settings.stream}")["data_streams"][0]["indices"]
+            return {index["index_name"] for index in found}
+
+        admin._record("user.login", {"user_id": "u-1"})
+        placed = admin.place_hold(**CASE, user_id="u-1")
+        assert placed.indices == (name(admin, 1),)
+        wait_until(lambda: name(admin, 2) not in there(), minutes=15)
+        assert name(admin, 1) in there()
+        admin.release_hold(placed.hold.id, **CASE)
