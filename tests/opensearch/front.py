@@ -30,6 +30,7 @@ class Front:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            wbufsize = -1  # head and body in one packet: apart, the second waits for the first one's receipt
 
             def log_message(self, *args: Any) -> None:
                 """Say nothing."""

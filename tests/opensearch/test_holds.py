@@ -122,17 +122,17 @@ def test_a_hold_outlives_the_index_that_records_it(three):
 
 @pytest.mark.server
 def test_a_released_hold_does_not_come_back_when_its_release_leaves(three):
-    kept = three.admin.place_hold(**CASE)
+    three.emit("u-4")
     over = three.admin.place_hold(**CASE, user_id="u-2").hold
-    for _ in range(2):
-        three.later(hours=13).apply()
-    three.admin.release_hold(kept.hold.id, **CASE)
+    three.later(hours=26).apply()
     three.admin.release_hold(over.id, **CASE)
-    again = three.admin.place_hold(**CASE, event_type="audit.hold_placed")  # keeps the record of the placing
-    for _ in range(12):
+    released_in = three.indices()[-1]
+    stays = three.admin.place_hold(**CASE, user_id="u-4").hold  # and with it the record of the placing
+    for _ in range(10):
         three.later(hours=12).apply()
-    in_force = [hold.id for hold in three.admin.list_holds() if hold.active]
-    assert in_force == [again.hold.id]
+    assert released_in not in three.indices()
+    assert "000004" in three.indices()
+    assert [hold.id for hold in three.admin.list_holds() if hold.active] == [stays.id]
 
 
 @pytest.mark.server

@@ -10,6 +10,7 @@ from audit_logging.errors import OpenSearchError
 from audit_logging.integrations.admin import AuditAdmin
 from audit_logging.opensearch.capabilities import Capabilities
 from audit_logging.opensearch.client import Client
+from audit_logging.opensearch.doctor import diagnose
 from audit_logging.settings import Settings
 
 from .recorded_ism import BASE, RecordedIsm
@@ -179,6 +180,20 @@ def test_a_policy_that_is_newer_or_somebody_elses_is_named(managed, ism):
     policy = ism.policies[f"{managed.settings.stream}-retention"]["policy"]
     policy["description"] = "Version 9 of audit-logging."
     assert any("newer than this audit-logging" in problem for problem in managed.verify_retention().problems)
+
+
+def test_the_doctor_finds_nothing_wrong_with_an_index_on_hold(managed):
+    managed.place_hold(**CASE, user_id="u-1")
+    [check] = [check for check in diagnose(managed.settings).checks if check.name == "retention"]
+    assert check.verdict == "ok"
+    assert "but 1 that are locked" in check.sentence
+
+
+def test_a_server_without_data_streams_is_told_so(managed, front):
+    front.answer("/", (404, {}))
+    for call in (managed.retention_plan, managed.apply_retention, managed.verify_retention):
+        with pytest.raises(OpenSearchError, match="Serverless"):
+            call()
 
 
 # For real, where the server has the plugin: AUDIT_OPENSEARCH_URL names it.
