@@ -185,6 +185,7 @@ class AuditAdmin:
             self.settings.stream,
             days=days or days_in_force(self._client, self.settings, ism=able.ism),
             ism=able.ism,
+            lock=able.lock,
             clock=clock,
             archive=archive,
         )

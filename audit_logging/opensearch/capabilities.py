@@ -15,6 +15,8 @@ Version = tuple[int, int, int]
 
 APPEND_ONLY_SINCE: Version = (2, 19, 0)
 """First release that knows ``index.append_only.enabled``."""
+LOCK_SINCE: Version = (3, 8, 0)
+"""First release seen to roll a stream over while one of its backing indices is locked; 2.19.4 and 3.6.0 refuse."""
 PIT_SINCE: Version = (2, 4, 0)
 """First release that knows points in time."""
 OLDEST_SUPPORTED: Version = (2, 19, 0)
@@ -72,6 +74,11 @@ class Capabilities:
     def append_only(self) -> bool:
         """Whether a backing index can refuse every change."""
         return self._at_least(APPEND_ONLY_SINCE)
+
+    @property
+    def lock(self) -> bool:
+        """Whether a backing index can be locked against deletion while the stream goes on."""
+        return self._at_least(LOCK_SINCE)
 
     @property
     def point_in_time(self) -> bool:

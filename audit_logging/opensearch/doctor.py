@@ -16,7 +16,7 @@ from audit_logging.opensearch.capabilities import OLDEST_SUPPORTED, Capabilities
 from audit_logging.opensearch.check import Check
 from audit_logging.opensearch.client import Client
 from audit_logging.opensearch.disk import check_spool
-from audit_logging.opensearch.holds import locked_indices
+from audit_logging.opensearch.holds import kept_indices
 from audit_logging.opensearch.ism import explain
 from audit_logging.opensearch.rights import check_rights
 from audit_logging.opensearch.setup import NO_ISM, NOT_APPEND_ONLY, plan_setup, read_stream
@@ -164,8 +164,8 @@ def _append_only(stream: Stream) -> Check:
 def _retention(client: Client, stream: Stream, able: Capabilities) -> Check:
     if not able.ism:
         return Check("retention", "warning", NO_ISM)
-    locked = locked_indices(client, stream.name)
-    managed = list(explain(client, [name for name in stream.backing_indices if name not in locked]))
+    kept = kept_indices(client, stream.name, stream.backing_indices)
+    managed = list(explain(client, [name for name in stream.backing_indices if name not in kept]))
     troubled = [f"{index.index}: {index.trouble}" for index in managed if index.trouble]
     if troubled:
         remedy = "Mend the cause, then POST _plugins/_ism/retry/<index> goes on."
@@ -173,7 +173,7 @@ def _retention(client: Client, stream: Stream, able: Capabilities) -> Check:
     bare = [index.index for index in managed if index.policy is None]
     if bare:
         return Check("retention", "problem", f"These will never expire: {', '.join(bare)}.", _SET_UP)
-    but = f" but {len(locked)} that are locked (`audit-logging retention verify` says why)" if locked else ""
+    but = f" but {len(kept)} that are kept (`audit-logging retention verify` says why)" if kept else ""
     return Check("retention", "ok", f"All {len(managed)} backing indices expire by themselves{but}.")
 
 

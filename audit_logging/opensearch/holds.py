@@ -193,20 +193,32 @@ def search(client: Client, stream: str, body: dict[str, Any]) -> dict[str, Any]:
     return answer
 
 
-def locked_indices(client: Client, stream: str) -> set[str]:
-    """Return the backing indices that OpenSearch refuses to delete: those on hold have no part in retention."""
+def kept_indices(client: Client, stream: str, every: Iterable[str]) -> set[str]:
+    """Return the backing indices that have no part in retention: those that are locked, and those on hold.
+
+    Args:
+        client: The server.
+        stream: The data stream.
+        every: All backing indices, the write index last; that one is never kept.
+    """
+    *closed, _ = every
     params = {"filter_path": "*.settings.index.blocks.read_only"}
     settings = client.request("GET", f"/{stream}/_settings", params=params)
-    return {name for name, about in settings.items() if about["settings"]["index"]["blocks"]["read_only"] == "true"}
+    kept = {name for name, about in settings.items() if about["settings"]["index"]["blocks"]["read_only"] == "true"}
+    if closed:
+        for hold in read_holds(client, stream):
+            kept |= covered(client, stream, hold, closed) if hold.active else set()
+    return kept & {*closed}
 
 
 def lock(client: Client, index: str) -> bool:
     """Let OpenSearch itself refuse to delete *index*; false when it is gone already.
 
     Whoever deletes it by name, Index State Management included, gets a 403. Deleting the whole data stream is not
-    stopped by it.
+    stopped by it. Before 3.8 a locked index also stops the rollover of its stream, so none is locked there; and a
+    mapping cannot be put to a stream with one.
 
-    Source: OpenSearch documentation, "Index settings", ``index.blocks.read_only``; both seen on 3.8.0.
+    Source: OpenSearch documentation, "Index settings", ``index.blocks.read_only``; seen on 2.19.4, 3.6.0 and 3.8.0.
     """
     return _set_lock(client, index, on=True)
 

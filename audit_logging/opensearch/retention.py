@@ -122,6 +122,7 @@ class RetentionPlan:
         rollover_days: Greatest age of the write index.
         at: The time that the plan is made for.
         ism: Whether Index State Management carries it out; otherwise `retention apply` does.
+        lock: Whether the server can lock what must stay.
         outlooks: Every backing index, oldest first.
         holds: Every hold that the trail knows, released ones included.
         restate: The holds that have to be recorded again, before what records them leaves.
@@ -132,6 +133,7 @@ class RetentionPlan:
     rollover_days: int
     at: dt.datetime
     ism: bool
+    lock: bool
     outlooks: tuple[Outlook, ...]
     holds: tuple[Hold, ...]
     restate: tuple[Hold, ...]
@@ -149,6 +151,7 @@ def plan_retention(
     days: int,
     at: dt.datetime,
     ism: bool,
+    lock: bool = True,
     archiving: bool = False,
 ) -> RetentionPlan:
     """Return what is to become of a stream's backing indices.
@@ -160,13 +163,15 @@ def plan_retention(
         days: The retention period.
         at: The time to plan for.
         ism: Whether Index State Management rolls over and deletes.
+        lock: Whether the server can lock what must stay.
         archiving: Whether an index must be in an archive before it leaves.
     """
     soon = at + NEAR_ROLLOVERS * dt.timedelta(days=rollover_days(days))
     everything = tuple(indices)
     leaving = frozenset(index.name for index in everything if (leaves := index.leaves(days)) and leaves <= soon)
     outlooks = tuple(
-        _sealed_again(_outlook(index, days=days, at=at, ism=ism, archiving=archiving), leaving) for index in everything
+        _sealed_again(_outlook(index, days=days, at=at, ism=ism, lock=lock, archiving=archiving), leaving)
+        for index in everything
     )
     known = tuple(holds)
     return RetentionPlan(
@@ -175,17 +180,18 @@ def plan_retention(
         rollover_days=rollover_days(days),
         at=at,
         ism=ism,
+        lock=lock,
         outlooks=outlooks,
         holds=known,
         restate=tuple(_to_restate(known, outlooks, leaving)),
     )
 
 
-def _outlook(index: BackingIndex, *, days: int, at: dt.datetime, ism: bool, archiving: bool) -> Outlook:
+def _outlook(index: BackingIndex, *, days: int, at: dt.datetime, ism: bool, lock: bool, archiving: bool) -> Outlook:
     leaves = index.leaves(days)
     kept = tuple(_reasons_to_keep(index, leaves, at)) if leaves else ()
     outlook = Outlook(index, leaves, kept, ())
-    actions = (*_write_index_actions(index, days, at, ism=ism), *_managing(outlook, ism=ism))
+    actions = (*_write_index_actions(index, days, at, ism=ism), *_managing(outlook, ism=ism, lock=lock))
     if leaves is not None:
         actions += tuple(_leaving(outlook, leaves, at, ism=ism, archiving=archiving, unlocked="unlock" in actions))
     return Outlook(index, leaves, kept, actions)
@@ -207,14 +213,14 @@ def _write_index_actions(index: BackingIndex, days: int, at: dt.datetime, *, ism
         yield "roll over"
 
 
-def _managing(outlook: Outlook, *, ism: bool) -> Iterator[Action]:
+def _managing(outlook: Outlook, *, ism: bool, lock: bool) -> Iterator[Action]:
     index, policy = outlook.index, outlook.index.managed.policy if outlook.index.managed else None
     # A lock that nothing here explains is somebody's own, and is left alone.
     ours = index.released or index.dated_ahead
     unlock = index.locked and not outlook.protected and ours
     if outlook.protected and ism and policy is not None:
         yield "detach"
-    if outlook.protected and not index.locked:
+    if outlook.protected and lock and not index.locked:
         yield "lock"
     if unlock:
         yield "unlock"

@@ -88,6 +88,7 @@ class Retention:
         stream: The data stream.
         days: The retention period.
         ism: Whether the server has Index State Management.
+        lock: Whether the server can lock a backing index.
         clock: Tells the time; everything is planned by it.
         archive: Where indices are kept before they leave; None: they are not.
     """
@@ -99,6 +100,7 @@ class Retention:
         *,
         days: int,
         ism: bool,
+        lock: bool = True,
         clock: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.timezone.utc),
         archive: Archive | None = None,
     ) -> None:
@@ -106,6 +108,7 @@ class Retention:
         self.stream = stream
         self.days = days
         self.ism = ism
+        self._lock = lock
         self._clock = clock
         self._archive = archive
         self._blueprint = blueprint(stream, retention_days=days)
@@ -120,6 +123,7 @@ class Retention:
             days=self.days,
             at=self._clock(),
             ism=self.ism,
+            lock=self._lock,
             archiving=self._archive is not None,
         )
 

@@ -28,7 +28,8 @@ class Verified:
 
     Attributes:
         outlook: What is known of it and is to become of it.
-        state: How it is managed, in a word or two: ``"managed"``, ``"by apply"``, ``"locked"``, ``"failed"``, …
+        state: How it is managed, in a word or two: ``"managed"``, ``"by apply"``, ``"locked"``, ``"kept"``,
+            ``"failed"``, …
         problems: What is wrong, in sentences.
     """
 
@@ -90,6 +91,8 @@ def _state(outlook: Outlook) -> str:
     managed = outlook.index.managed
     if outlook.index.locked:
         return "locked"
+    if outlook.protected:
+        return "kept"
     if managed is None:
         return "by apply"
     if managed.policy is None:
@@ -100,7 +103,7 @@ def _state(outlook: Outlook) -> str:
 def _faults(outlook: Outlook, plan: RetentionPlan) -> Iterator[str]:
     index = outlook.index
     if outlook.protected:
-        if not index.locked:
+        if plan.lock and not index.locked:
             yield f"it must stay ({'; '.join(outlook.kept)}) and is not locked: {_APPLY}"
         if index.managed is not None and index.managed.policy is not None:
             yield f"it must stay and Index State Management has it: {_APPLY}"

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from audit_logging.errors import NotFoundError, OpenSearchError
-from audit_logging.opensearch.holds import locked_indices
+from audit_logging.opensearch.holds import kept_indices
 from audit_logging.opensearch.ism import attachment_step, kept_days, policy_step, read_policy
 from audit_logging.opensearch.steps import Request, SetupReport, Step, step_for
 from audit_logging.opensearch.templates import blueprint, policy_name
@@ -58,10 +58,10 @@ def plan_setup(client: Client, settings: Settings, able: Capabilities, *, append
     notes = list(_notes(able, append_only=append_only))
     steps = [_policy(plan, policy, able), *_templates(client, plan, notes), _data_stream(plan, stream)]
     if stream is not None:
-        steps.append(_write_index(stream, plan, notes))
+        kept = kept_indices(client, plan.stream, stream.backing_indices)
+        steps.append(_write_index(stream, plan, notes, alone=bool(kept)))
         if able.ism:
-            locked = locked_indices(client, plan.stream)
-            expiring = [name for name in stream.backing_indices if name not in locked]
+            expiring = [name for name in stream.backing_indices if name not in kept]
             steps.append(attachment_step(client, plan, expiring))
     return SetupReport(plan.stream, dry_run=True, steps=tuple(steps), notes=tuple(notes))
 
@@ -224,8 +224,15 @@ def _data_stream(plan: Blueprint, stream: Stream | None) -> Step:
     return Step("data stream", plan.stream, "created", requests=(Request("PUT", f"/_data_stream/{plan.stream}"),))
 
 
-def _write_index(stream: Stream, plan: Blueprint, notes: list[str]) -> Step:
-    """Decide how what the templates say reaches a stream that already exists: they apply to new indices only."""
+def _write_index(stream: Stream, plan: Blueprint, notes: list[str], *, alone: bool) -> Step:
+    """Decide how what the templates say reaches a stream that already exists: they apply to new indices only.
+
+    Args:
+        stream: What is there.
+        plan: What shall be.
+        notes: Taken further sentences for the operator.
+        alone: Whether other backing indices are locked, and cannot be given new fields.
+    """
     rollover = Request("POST", f"/{stream.name}/_rollover")
     append_only = "append_only" in plan.settings["template"]["settings"]["index"]
     if append_only and not stream.append_only:
@@ -241,6 +248,12 @@ def _write_index(stream: Stream, plan: Blueprint, notes: list[str]) -> Step:
         stream.write_index,
         "updated",
         "new fields are searchable in events from now on; rolled over where a field's type had to change",
-        requests=(Request("PUT", f"/{stream.name}/_mapping", plan.mappings["template"]["mappings"]),),
+        requests=(
+            Request(
+                "PUT",
+                f"/{stream.write_index if alone else stream.name}/_mapping",
+                plan.mappings["template"]["mappings"],
+            ),
+        ),
         otherwise=(rollover,),
     )

@@ -168,6 +168,17 @@ def test_a_hold_that_was_not_enforced_yet_is_named(three):
     assert verify_plan(three.plan(), None).problems == ()
 
 
+@pytest.mark.server
+def test_the_set_up_brings_new_fields_although_an_index_is_locked(three):
+    """A mapping cannot be put to a locked index, nor to a stream with one."""
+    older = {"_meta": {"managed_by": "audit-logging", "version": 0}}
+    three.client.request("PUT", f"/{three.stream}/_mapping", body=older)
+    three.admin.place_hold(**CASE, user_id="u-2")
+    step = three.admin.setup().steps[-1]
+    assert (step.what, step.outcome) == ("write index", "updated")
+    assert not three.admin.setup().changed
+
+
 HOSTILE = [
     None,
     "",

@@ -128,6 +128,13 @@ def test_what_is_on_hold_stays_for_ever_and_is_locked(ism):
     assert outlook(quiet, T0 + 10_000 * DAY, ism=ism).actions == ()
 
 
+def test_where_a_lock_would_stop_the_stream_an_index_on_hold_is_kept_without_one():
+    held = replace(OLD, holds=("h-1",), managed=managed())
+    for ism, actions in ((False, ()), (True, ("detach",))):
+        plan = plan_retention("s", [held, WRITE], (), days=1, at=T0 + 1000 * DAY, ism=ism, lock=False)
+        assert plan.outlooks[0].actions == actions
+
+
 def test_an_index_on_hold_is_taken_from_somebody_elses_policy_too():
     assert "detach" in outlook(replace(OLD, holds=("h-1",), managed=managed("theirs")), T0, ism=True).actions
 

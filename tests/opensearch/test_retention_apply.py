@@ -48,11 +48,11 @@ def test_a_life_rolled_over_sealed_and_gone_and_nothing_before_its_time(trail, s
 
 
 def test_every_event_is_kept_its_period_and_at_most_one_rollover_and_a_day_longer(trail, settings):
-    """A month of daily cron, on a stream with events and silences."""
+    """Four weeks of daily cron, on a stream with events and silences."""
     trail.days = 12
-    busy = {0, 1, 2, 3, 9, 10, 20}
+    busy = {0, 1, 2, 9, 14}
     with AuditReader(settings=settings) as reader:
-        for day in range(36):
+        for day in range(29):
             if day in busy:
                 trail.emit(f"u-{day}")
             trail.apply()

@@ -186,7 +186,7 @@ def test_the_doctor_finds_nothing_wrong_with_an_index_on_hold(managed):
     managed.place_hold(**CASE, user_id="u-1")
     [check] = [check for check in diagnose(managed.settings).checks if check.name == "retention"]
     assert check.verdict == "ok"
-    assert "but 1 that are locked" in check.sentence
+    assert "but 1 that are kept" in check.sentence
 
 
 def test_a_server_without_data_streams_is_told_so(managed, front):

@@ -17,6 +17,8 @@ from audit_logging.opensearch.roles import ROLES, role_definition, role_name
 from audit_logging.query.reader import AuditReader
 from audit_logging.settings import Settings
 
+from .travel import travelling
+
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
 STREAM = "audit.roles"
@@ -91,7 +93,6 @@ BEYOND = [
     ("POST", f"/{BACKING}/_update/acme-1", {"doc": {"message": "x"}}),
     ("POST", f"/{BACKING}/_close", None),
     ("PUT", f"/{STREAM}/_settings", {"index": {"refresh_interval": "7s"}}),
-    ("PUT", f"/{BACKING}/_settings", {"index": {"blocks.write": True}}),
     ("POST", "/_aliases", {"actions": [{"add": {"index": BACKING, "alias": "audit-alias"}}]}),
     ("GET", "/_plugins/_security/api/internalusers", None),
     ("PUT", "/_plugins/_security/api/roles/mine", {"cluster_permissions": ["*"]}),
@@ -105,6 +106,7 @@ BEYOND = [
     ("DELETE", f"/.ds-{STREAM}-payroll-000001", None),
 ]
 MANAGING = [
+    ("PUT", f"/{BACKING}/_settings", {"index": {"refresh_interval": "7s"}}),
     ("DELETE", f"/_data_stream/{STREAM}", None),
     ("DELETE", f"/{BACKING}", None),
     ("PUT", f"/{STREAM}/_mapping", {"properties": {"more": {"type": "keyword"}}}),
@@ -262,3 +264,27 @@ def test_no_role_holds_a_way_to_change_events():
                     action,
                 )
                 assert action != "indices:admin/*"
+
+
+def test_the_administrators_role_suffices_for_retention_holds_archive_and_restore(owner, as_role, tmp_path):
+    """Last, since what is there before leaves with it."""
+    settings = as_role("administrator").model_copy(update={"home": tmp_path})
+    with travelling(settings) as trail:
+        assert trail.admin.verify_retention().problems == ()
+        trail.roll_over()
+        case = {"reason": "Case 12/2026", "person": "jane.doe"}
+        placed = trail.admin.place_hold(**case, organization_id="acme")
+        assert trail.name(1) in placed.indices
+        assert placed.report.locked == [], "before 3.8 a lock would stop the rollover of the stream"
+        assert trail.name(1) not in trail.later(days=2).apply().deleted
+        trail.admin.release_hold(placed.hold.id, **case)
+        assert trail.name(1) in trail.apply().deleted
+        trail.emit("u-1")
+        trail.roll_over()
+        archive = tmp_path / "archive"
+        trail.emit("u-2")
+        trail.roll_over()
+        assert trail.later(days=2).apply(archive).deleted
+        report = trail.admin.restore_archive(sorted(archive.glob("*.manifest.json")))
+    with AuditReader(settings=settings.model_copy(update={"stream": report.stream})) as reader:
+        assert reader.count(user_id="u-2") == 1

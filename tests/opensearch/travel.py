@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from audit_logging.capture.trail import Trail
 from audit_logging.integrations.admin import AuditAdmin
+from audit_logging.opensearch.capabilities import Capabilities
 from audit_logging.opensearch.retention_apply import Retention
 
 if TYPE_CHECKING:
@@ -89,7 +90,13 @@ class Traveller:
         admin = admin or self.admin
         kept = None if archive is None else admin._archive(archive)
         made = TravellingRetention(
-            admin._client, self.stream, days=self.days, ism=False, clock=self.clock, archive=kept
+            admin._client,
+            self.stream,
+            days=self.days,
+            ism=False,
+            lock=Capabilities.probe(self.client).lock,
+            clock=self.clock,
+            archive=kept,
         )
         made.traveller = self
         return made
