@@ -1,0 +1,88 @@
+"""The root command: which commands there are, and how an error ends one."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from audit_logging._version import __version__
+from audit_logging.errors import AuditError
+
+COMMANDS = {
+    "server": "audit_logging.cli.server:server",
+    "setup": "audit_logging.cli.setup:setup",
+    "doctor": "audit_logging.cli.doctor:doctor",
+    "demo": "audit_logging.cli.demo:demo",
+    "emit": "audit_logging.cli.emit:emit",
+    "import": "audit_logging.cli.importing:import_",
+    "search": "audit_logging.cli.reading:search",
+    "show": "audit_logging.cli.show:show",
+    "tail": "audit_logging.cli.tail:tail",
+    "count": "audit_logging.cli.reading:count",
+    "stats": "audit_logging.cli.stats:stats",
+    "export": "audit_logging.cli.export:export",
+    "report": "audit_logging.cli.report:report",
+    "retention": "audit_logging.cli.retention:retention",
+    "hold": "audit_logging.cli.hold:hold",
+    "erase": "audit_logging.cli.erase:erase",
+}
+"""Command name → where it lives. Imported only when called, so that each command starts quickly."""
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Return the names in the order in which a newcomer meets them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import one command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Suggest the nearest command for a mistyped one."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            from difflib import get_close_matches
+
+            close = get_close_matches(args[0], COMMANDS, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise click.UsageError(error.message + hint, ctx) from None
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="audit-logging")
+def audit_logging() -> None:
+    """An audit trail its owners can rely on: emit, ship, search, export."""
+
+
+def run(arguments: list[str] | None = None) -> Any:
+    """Run the command line and exit: 0 done, 1 a finding, 2 wrong use, 3 OpenSearch, 4 a promise not kept."""
+    try:
+        # Without standalone mode, click returns the code of an exit() instead of exiting with it.
+        code = audit_logging.main(args=arguments, prog_name="audit-logging", standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except click.Abort:
+        click.echo("Stopped.", err=True)
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except AuditError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # The reader (head, less) has what it wanted; point stdout elsewhere so that the exit flush stays quiet.
+        sys.stdout = None
+        sys.exit(0)

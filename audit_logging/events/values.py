@@ -89,6 +89,11 @@ class PlainValues:
         self._mask = mask
 
     @property
+    def secret_keys(self) -> Mapping[str, bool] | None:
+        """Which keys hold secrets."""
+        return self._secret
+
+    @property
     def mask(self) -> Mask | None:
         """What finds the secrets in a text."""
         return self._mask

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from audit_logging.capture.trail import Trail
 from audit_logging.errors import HoldError
+from audit_logging.integrations.erasure import Erasure, erase
 from audit_logging.opensearch import admin
 from audit_logging.opensearch.archive import Archive
 from audit_logging.opensearch.holds import EVERYTHING, PLACED, RELEASED, new_hold, placing, releasing
@@ -144,6 +145,13 @@ class AuditAdmin(admin.AuditAdmin):
             )
         self._record(RELEASED, releasing(holds[hold_id], reason, person))
         return HoldReport(holds[hold_id], (), self._retention().protect(self._record))
+
+    def erase(self, subject: str, *, reason: str | None = None, by: str | None = None) -> Erasure:
+        """Make the protected values of *subject* unreadable for ever, and record that.
+
+        See :func:`audit_logging.integrations.erasure.erase`.
+        """
+        return erase(self.settings, subject, reason=reason, by=by)
 
     def close(self) -> None:
         """Ship what was recorded, and close the connections."""

@@ -74,7 +74,8 @@ _PART: Final = re.compile(r"(?:^|(?<=[=:/@|%~-]))[A-Za-z0-9]")
 """Where in a word a token may begin."""
 
 _CARD: Final = re.compile(r"(?<![\w.-])[2-6]\d{3}(?:[ -]?\d){9,15}(?![\w-])")
-_HEX: Final = re.compile(r"[0-9a-fA-F-]+")
+_SEPARATORS: Final = re.compile(r"[-_./:=+]")
+_HEX: Final = re.compile(r"[0-9a-fA-F]+")
 """What UUIDs, digests and the ids of databases are made of; a key that looks like one is known by its name alone."""
 
 _IDENTIFIER: Final = re.compile(r"(?:A3T[A-Z0-9]|AKIA|ASIA|ABIA|ACCA)[A-Z2-7]{16}|AC[a-f0-9]{32}")
@@ -209,17 +210,16 @@ def _is_unguessable(word: str) -> bool:
 
 
 def _is_drawn_by_lot(value: str) -> bool:
-    """Tell whether *value* looks like a key and not like words, a number, a path or a date."""
+    """Tell whether *value* looks like a key and not like words, a number, an id, a path or a date."""
+    if len(value) < SHORTEST_TOKEN - 2 or not value.isascii() or " " in value or "://" in value:
+        return False
+    longest = max(_SEPARATORS.split(value), key=len)
     return (
-        len(value) >= SHORTEST_TOKEN - 2
-        and value.isascii()
-        and " " not in value
-        and "://" not in value
-        and any(map(str.isdigit, value))
-        and any(map(str.isalpha, value))
-        and _HEX.fullmatch(value) is None
-        and max(map(len, re.split(r"[-_./:=+]", value))) >= SHORTEST_TOKEN - 4
-        and _bits_per_character(value) > _BITS_OF_CHANCE
+        len(longest) >= SHORTEST_TOKEN - 4
+        and any(map(str.isdigit, longest))
+        and any(map(str.isalpha, longest))
+        and _HEX.fullmatch(longest) is None
+        and _bits_per_character(longest) > _BITS_OF_CHANCE
     )
 
 
