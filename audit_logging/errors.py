@@ -16,6 +16,7 @@
     ├── QueryError                 the question was malformed, or the answer incomplete
     │   ├── FilterError
     │   └── IncompleteResultError
+    ├── ExportNotRecordedError     an export is complete, and the trail does not know of it
     ├── EventFileError             a file of events cannot be read
     ├── HoldError                  a legal hold is described wrongly, or there is none such
     ├── ArchiveError               an archive is not what its manifest says, or cannot be made so
@@ -156,6 +157,20 @@ class IncompleteResultError(QueryError):
     """Shards failed or time ran out, so the answer would have been partial and is not given."""
 
     exit_code = 3
+
+
+class ExportNotRecordedError(AuditError):
+    """An export was written, but the event that tells of it could not be kept.
+
+    Attributes:
+        report: What was written, an :class:`~audit_logging.query.results.ExportReport`.
+    """
+
+    exit_code = 4
+
+    def __init__(self, message: str, *, report: Any) -> None:
+        super().__init__(message)
+        self.report = report
 
 
 class EventFileError(AuditError):

@@ -149,6 +149,9 @@ class Settings(BaseSettings):
         False,
         description="Record every reading of the trail in it, as `audit.searched` with the filter and who asked.",
     )
+    audit_exports: bool = Field(
+        True, description="Record every export of the trail in it, as `audit.exported` with filter, who and SHA-256."
+    )
 
     on_invalid: OnInvalid = Field(
         "record",

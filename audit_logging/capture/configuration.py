@@ -69,6 +69,11 @@ def current_trail() -> Trail:
     return trail
 
 
+def configured_trail() -> Trail | None:
+    """Return the trail of this process, if it has one already."""
+    return _trail
+
+
 def swap_trail(trail: Trail | None) -> Trail | None:
     """Put another trail in place and return the one there was, which stays open. For tests."""
     global _trail

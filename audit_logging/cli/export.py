@@ -1,54 +1,153 @@
-"""`audit-logging export`."""
+"""`audit-logging export` and `export verify`."""
 
 from __future__ import annotations
 
+import functools
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from audit_logging.cli.filtering import NEGATIVES, filter_options
 from audit_logging.cli.options import connection_options, json_option
-from audit_logging.query.export import FORMATS, METHODS
+from audit_logging.cli.output import print_json, printable
+from audit_logging.query.export import METHODS
+from audit_logging.query.formats import FORMATS
 from audit_logging.query.reader import AuditReader
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from audit_logging.query.export import Progress
     from audit_logging.query.filter import Filter
+    from audit_logging.query.results import ExportReport
     from audit_logging.settings import Settings
 
+EXIT_FINDING = 1
+MOST_SHOWN = 100
 
-@click.command(epilog=NEGATIVES)
+
+def _unless_subcommand(command: Callable[..., None]) -> Callable[..., None]:
+    """Let the group itself do nothing when one of its commands was called."""
+
+    @functools.wraps(command)
+    def of_its_own(**options: Any) -> None:
+        if click.get_current_context().invoked_subcommand is None:
+            command(**options)
+
+    return of_its_own
+
+
+@click.group(invoke_without_command=True, epilog=NEGATIVES)
+@_unless_subcommand
 @connection_options
 @filter_options
+@click.option("--out", metavar="FILE", help="File to write, compressed when it ends in .gz; - is stdout.  [required]")
+@click.option("--format", "format_", type=click.Choice(list(FORMATS)), default="ndjson", show_default=True)
 @click.option(
-    "--out", required=True, metavar="FILE", help="File to write, compressed when it ends in .gz; - is stdout."
+    "--method", type=click.Choice(list(METHODS)), help="Default: pit, a point in time, where the server has it."
 )
-@click.option("--format", "format_", type=click.Choice(FORMATS), default="ndjson", show_default=True)
-@click.option("--method", type=click.Choice(METHODS), default="scroll", show_default=True)
+@click.option(
+    "--unordered",
+    is_flag=True,
+    help="In the server's order, which is faster; an identical second copy of an event may then appear.",
+)
+@click.option("--fresh", is_flag=True, help="Begin anew, whatever an earlier export to that file left.")
 @json_option
-def export(*, settings: Settings, where: Filter, out: str, format_: str, method: str, as_json: bool) -> None:
-    """Write all events that match to a file, one stored document a line, oldest first.
+def export(
+    *,
+    settings: Settings,
+    where: Filter,
+    out: str | None,
+    format_: str,
+    method: str | None,
+    unordered: bool,
+    fresh: bool,
+    as_json: bool,
+) -> None:
+    """Write all events that match to a file, in the order of time, writer and sequence.
 
-    The file appears when it is complete, and is readable by you alone.
+    The file appears when it is complete, readable by you alone, with FILE.manifest.json beside it; `export verify`
+    proves it later. Whatever ends an export, the same command goes on with it. The export itself is recorded in the
+    trail; when that fails, the file is kept and the exit code is 4.
 
     \b
     Examples:
       audit-logging export --since 2026-01-01 --until 2026-04-01 --out q1.ndjson.gz
+      audit-logging export --user u-42 --format csv --out u-42.csv
       audit-logging export --user u-42 --out - | head
+      audit-logging export verify q1.ndjson.gz.manifest.json
     """
-    with AuditReader(settings=settings) as reader, _progress() as progress:
-        report = reader.export(out, where, format=format_, method=method, progress=progress)
+    if out is None:
+        raise click.UsageError("Missing option '--out': give a file's name, or - for standard output.")
+    with AuditReader(settings=settings) as reader, _hint_to_resume(out), _progress() as progress:
+        report = reader.export(
+            out, where, format=format_, method=method, unordered=unordered, fresh=fresh, progress=progress
+        )
     if as_json:
         click.echo(report.model_dump_json(), err=report.path is None)
-        return
+    else:
+        _say(report)
+
+
+@export.command()
+@click.argument("manifest", type=click.Path(dir_okay=False, path_type=Path))
+@json_option
+def verify(*, manifest: Path, as_json: bool) -> None:
+    """Prove exported files against their MANIFEST, without OpenSearch.
+
+    Checks size and SHA-256 of the file and of its content, the counts an hour, each writer's stretch of sequences,
+    the order, and that every event has the hash of its seal. Names every deviation; exits with 1 when there is one.
+
+    \b
+    Example:
+      audit-logging export verify q1.ndjson.gz.manifest.json
+    """
+    from audit_logging.query.export_check import check_export
+
+    shown = 0
+    deviations: list[str] = []
+    for deviation in check_export(manifest):
+        if as_json:
+            deviations.append(deviation)
+        elif shown < MOST_SHOWN:
+            click.echo(printable(deviation))
+        shown += 1
+    if as_json:
+        print_json({"manifest": str(manifest), "proven": not shown, "deviations": deviations})
+    elif shown > MOST_SHOWN:
+        click.echo(f"… and {shown - MOST_SHOWN:,} more; --json gives all of them.")
+    if not as_json:
+        click.echo("Proven: the file is what its manifest says." if not shown else f"{shown:,} deviations.", err=True)
+    if shown:
+        sys.exit(EXIT_FINDING)
+
+
+def _say(report: ExportReport) -> None:
     where_to = f"to {report.path} " if report.path is not None else ""
     click.echo(
         f"Exported {report.events:,} events {where_to}({report.bytes:,} bytes, SHA-256 {report.sha256}).", err=True
     )
+    if report.copies:
+        click.echo(f"Left out {report.copies:,} identical second copies.", err=True)
+    if report.manifest is not None:
+        click.echo(f"Manifest: {report.manifest}", err=True)
+
+
+@contextmanager
+def _hint_to_resume(out: str) -> Iterator[None]:
+    """Say on what an interrupted export goes on from."""
+    state = Path(f"{out}.state")
+    if out != "-" and state.exists():
+        click.echo(f"Going on with the export that {state} tells of (--fresh begins anew).", err=True)
+    try:
+        yield
+    except KeyboardInterrupt:
+        if state.exists():
+            click.echo(f"What is complete is kept in {out}.part: the same command goes on with it.", err=True)
+        raise
 
 
 @contextmanager
@@ -58,10 +157,17 @@ def _progress() -> Iterator[Progress | None]:
         yield None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
+    from rich.text import Text
 
-    columns = (TextColumn("exporting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    class Rate(ProgressColumn):
+        """Events a second."""
+
+        def render(self, task: Any) -> Text:
+            return Text(f"{task.speed or 0:,.0f}/s")
+
+    columns = (TextColumn("exporting"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
     with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("export", total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -1,111 +1,336 @@
-"""Everything that a filter finds, into a file, through OpenSearch's scroll.
+"""Everything that a filter finds, into a file, with a manifest beside it and an event in the trail that tells of it.
 
-A scroll reads one frozen view of the trail, forward only. Two ways in which it could end early without an error are
-ruled out: a page is refused when a shard failed or time ran out, and the hits are counted against the first total.
+The trail is read part by part (see :mod:`~audit_logging.query.parts`), each in the server's own order; putting it into
+the order of time, writer and sequence is done here, since it is that much cheaper than asking the server for it.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+import datetime as dt
+from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Final
 
-import orjson
-
-from audit_logging.errors import FilterError, IncompleteResultError, NotFoundError, OpenSearchError
-from audit_logging.query.distinct import Distinct, sort_of
+from audit_logging.errors import (
+    AuditError,
+    ExportNotRecordedError,
+    FilterError,
+    IncompleteResultError,
+    OpenSearchError,
+    RefusedError,
+)
+from audit_logging.query import parts
 from audit_logging.query.dsl import query_of
-from audit_logging.query.exchange import Request, search_request
-from audit_logging.query.outfile import open_output
+from audit_logging.query.exchange import explained
+from audit_logging.query.export_event import emit_exported
+from audit_logging.query.export_state import State
+from audit_logging.query.filter import Filter
+from audit_logging.query.formats import FORMATS
+from audit_logging.query.manifest import ORDERED, UNORDERED, manifest_of, manifest_path, write_manifest
+from audit_logging.query.outfile import (
+    COMPRESSED,
+    PartFile,
+    StandardOutput,
+    beside,
+    explaining_disk,
+    target_of,
+)
 from audit_logging.query.results import ExportReport
+from audit_logging.query.sorting import Copies, Sorter
+from audit_logging.query.tally import Tally
+from audit_logging.query.view import PointInTime, Scroll, ViewLostError
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterator
+    from pathlib import Path
 
-    from audit_logging.query.exchange import Answer
-    from audit_logging.query.filter import Filter
+    from audit_logging.opensearch.client import Client
+    from audit_logging.query.exchange import Request
+    from audit_logging.query.outfile import Output
+    from audit_logging.query.page import Page, Stored
+    from audit_logging.query.parts import Part
+    from audit_logging.query.view import View
+    from audit_logging.settings import Settings
 
-Send = Callable[[Request], "Answer"]
 Progress = Callable[[int, int], None]
-"""Told (hits done, hits in all) after each page."""
+"""Told (stored events done, in all) as an export goes on."""
 
-KEEP_ALIVE: Final = "5m"
-"""How long the server keeps its view for the next page: longer than any page takes to be written."""
+METHODS: Final = (PointInTime.method, Scroll.method)
 
-PAGE_SIZE: Final = 1000
-"""Events of a page. Of a sorted scroll, larger ones are slower: with 5000 the server took six times as long."""
-
-FORMATS: Final = ("ndjson",)
-METHODS: Final = ("scroll",)
+LOSSES: Final = 3
+"""How often in a row the server may give up its view before a part is complete."""
 
 
 def export(
-    send: Send,
-    stream: str,
-    filter_: Filter,
+    client: Client,
+    settings: Settings,
+    given: Filter,
     path: str | os.PathLike[str],
     *,
     format: str,  # noqa: A002
-    method: str,
+    method: str | None,
+    unordered: bool,
+    fresh: bool,
     progress: Progress | None,
 ) -> ExportReport:
-    """Write what *filter_* (with absolute times) finds to *path*; see :meth:`AuditReader.export`."""
+    """Write what *given* finds to *path*; see :meth:`AuditReader.export`."""
     _check("format", format, FORMATS)
-    _check("method", method, METHODS)
-    distinct = Distinct()
-    body = {"query": query_of(filter_), "sort": sort_of(newest=False), "size": PAGE_SIZE, "track_total_hits": True}
-    events = 0
-    with contextlib.closing(_scroll(send, stream, body)) as pages, open_output(path) as output:
-        for hits, total in pages:
-            lines = [orjson.dumps(hit.document, option=orjson.OPT_APPEND_NEWLINE) for hit in distinct.fresh(hits)]
-            output.write(b"".join(lines))
-            events += len(lines)
-            if progress is not None:
-                progress(distinct.hits, total)
-    return ExportReport(
-        path=output.path,
-        events=events,
-        copies=len(distinct.copies),
-        bytes=output.bytes,
-        sha256=output.sha256,
-        since=filter_.since,
-        until=filter_.until,
+    if method is not None:
+        _check("method", method, METHODS)
+    target = target_of(path)
+    begun = _now()
+    state = State(
+        query={
+            "stream": settings.stream,
+            "server": list(settings.opensearch_url),
+            "filter": given.model_dump(mode="json", exclude_none=True),
+            "format": format,
+            "order": UNORDERED if unordered else ORDERED,
+            "compression": "gzip" if target is not None and target.suffix == COMPRESSED else None,
+        },
+        filter=given.at(begun).model_dump(mode="json", exclude_none=True),
+        begun=begun.isoformat(),
     )
+    with explaining_disk(target):
+        if target is None:
+            return _run(_Export(client, settings, StandardOutput(state), method, progress))
+        with _part_file(target, state, fresh=fresh) as part_file:
+            return _run(_Export(client, settings, part_file, method, progress))
 
 
-def _check(name: str, value: str, known: tuple[str, ...]) -> None:
+def _run(export: _Export) -> ExportReport:
+    try:
+        export.run()
+    except BaseException as error:
+        export.record_failure(error)
+        raise
+    return _finish(export.output, export.settings)
+
+
+def _check(name: str, value: str, known: Collection[str]) -> None:
     if value not in known:
         raise FilterError(f"There is no export {name} {str(value)[:60]!r}; there is {', '.join(known)}.")
 
 
-def _scroll(send: Send, stream: str, body: dict[str, Any]) -> Generator[tuple[list[dict[str, Any]], int], None, None]:
-    """Yield each page's hits and the total; release the server's view however it ends."""
-    answer = send(search_request(stream, body, scroll=KEEP_ALIVE))
-    scroll_id = answer["_scroll_id"]
-    total: int = answer["hits"]["total"]["value"]
-    done = 0
+@contextlib.contextmanager
+def _part_file(target: Path, wanted: State, *, fresh: bool) -> Iterator[PartFile]:
+    """Open the unfinished file: a new one, or the one that an export of the same query left.
+
+    Raises:
+        QueryError: Another query left it.
+    """
+    if fresh:
+        for suffix in ("part", "state"):
+            beside(target, suffix).unlink(missing_ok=True)
+    state = State.load(beside(target, "state"))
+    if state is not None and not beside(target, "part").exists():
+        # It was ended between the last two steps: the file has its name, and the state was to go.
+        state = None
+    if state is None:
+        state = wanted
+    elif state.query != wanted.query:
+        different = [name for name, value in wanted.query.items() if state.query.get(name) != value]
+        raise FilterError(
+            f"{beside(target, 'part')} holds part of an export with another {' and '.join(different)}: repeat that"
+            " command to go on with it, choose another --out, or begin anew with --fresh."
+        )
+    else:
+        state.resumed.append(_now().isoformat())
+    part_file = PartFile(target, state)
     try:
-        while hits := answer["hits"]["hits"]:
-            done += len(hits)
-            yield hits, total
-            if done >= total:
-                break
-            answer = _next_page(send, scroll_id, done, total)
-            scroll_id = answer.get("_scroll_id", scroll_id)
+        part_file.restore()
+        yield part_file
+    except BaseException:
+        if not state.bytes:
+            part_file.discard()
+        raise
     finally:
-        # The server forgets it by itself after a while; an error here must not hide the one that ended the export.
-        with contextlib.suppress(OpenSearchError):
-            send(Request("DELETE", "/_search/scroll", {"scroll_id": scroll_id}, {}))
-    if done != total:
-        raise IncompleteResultError(f"The export ended after {done} of {total} stored events: export again.")
+        part_file.close()
 
 
-def _next_page(send: Send, scroll_id: str, done: int, total: int) -> Answer:
-    try:
-        return send(Request("POST", "/_search/scroll", {"scroll": KEEP_ALIVE, "scroll_id": scroll_id}, {}))
-    except NotFoundError as error:
-        raise IncompleteResultError(
-            f"OpenSearch gave up its view of the trail after {done} of {total} stored events (longer than {KEEP_ALIVE}"
-            " between two pages, or a node left): export again."
-        ) from error
+class _Export:
+    """Reads until all is in the output."""
+
+    def __init__(
+        self, client: Client, settings: Settings, output: Output, method: str | None, progress: Progress | None
+    ) -> None:
+        self._client = client
+        self.settings = settings
+        self.output = output
+        self._state = output.state
+        self._method = method
+        self._progress = progress
+        self._format = FORMATS[self._state.query["format"]]
+        self._ordered = self._state.query["order"] == ORDERED
+        self._query = query_of(Filter.of(**self._state.filter))
+        self._tally = Tally(self._state.tally)
+        self._total = self._read = self._written = 0
+        self._mean_bytes = 1.0
+
+    def run(self) -> None:
+        """Read all; begin a part again when the server gave up the view of it."""
+        losses = 0
+        while not self._state.read:
+            before = self._state.next
+            try:
+                with contextlib.closing(self._open()) as view:
+                    self._read_parts(view)
+            except ViewLostError as lost:
+                losses = losses + 1 if self._state.next == before else 1
+                if losses == LOSSES:
+                    raise IncompleteResultError(
+                        f"OpenSearch gave up its view of the trail {LOSSES} times in a row: check the cluster's health"
+                        " and run the same export again, which goes on where this one ended."
+                    ) from lost
+                self.output.restore()
+                self._tally = Tally(self._state.tally)
+
+    def record_failure(self, error: BaseException) -> None:
+        """Record an export that ended early, where something of it had left already: that was read too."""
+        if self.settings.audit_exports and self._tally.events:
+            self._state.tally = self._tally.facts()
+            # What ended the export is told; a second problem must not hide it.
+            with contextlib.suppress(AuditError):
+                emit_exported(self._state, self.output.path, "", self.settings, failure=type(error).__name__)
+
+    def _open(self) -> View:
+        if self._method != Scroll.method:
+            try:
+                return PointInTime(self._ask, self.settings.stream)
+            except RefusedError as error:
+                # An older server, or a role that may only search; should it be something else, the scroll meets it too.
+                if self._method is not None:
+                    raise _without_places(error) from error
+        return Scroll(self._ask, self.settings.stream)
+
+    def _ask(self, request: Request) -> bytes:
+        try:
+            return self._client.request_bytes(request.method, request.path, params=request.params, body=request.body)
+        except OpenSearchError as error:
+            better = explained(error, self.settings)
+            if better is error:
+                raise
+            raise better from error
+
+    def _read_parts(self, view: View) -> None:
+        rest = parts.Part(self._state.next).of(self._query)
+        survey = parts.Survey.of(view.search, rest)
+        self._mean_bytes = survey.mean_bytes
+        done = self._tally.events + self._state.copies
+        self._read = self._written = done
+        self._total = done + survey.total
+        self._state.method = view.method
+        if not self._state.content_bytes:
+            self.output.write(self._format.begin)
+        for part in parts.plan(view.search, rest, survey, self._state.next):
+            self._take(view.pages(part.of(rest), self._mean_bytes))
+            self._keep(part)
+
+    def _take(self, pages: Generator[Page]) -> None:
+        """Write the events of one part."""
+        if not self._ordered:
+            for page in _one_ahead(pages):
+                events = page.events()
+                self._read += page.hits
+                self._write(events, hits=page.hits)
+            return
+        copies = Copies()
+        with Sorter(self.output.path.parent if self.output.path else None) as sorter:
+            for page in _one_ahead(pages):
+                sorter.add(page.events())
+                self._read += page.hits
+                self._show()
+            for batch in sorter.batches():
+                self._write(copies.without(batch), hits=len(batch))
+        self._state.copies += copies.left_out
+
+    def _write(self, events: list[Stored], hits: int) -> None:
+        if events:
+            first = self._tally.events == 0
+            self.output.write(self._format.encode([event[3] for event in events], first=first))
+            self._tally.add(events)
+        self._written += hits
+        self._show()
+
+    def _show(self) -> None:
+        if self._progress is not None:
+            self._progress((self._read + self._written) // 2, max(self._total, self._read))
+
+    def _keep(self, part: Part) -> None:
+        """Let a resumed export go on behind *part*."""
+        self._state.next = part.end
+        self._state.read = part.end is None
+        if self._state.read:
+            self.output.write(self._format.end)
+        self._state.tally = self._tally.facts()
+        self.output.checkpoint()
+
+
+def _without_places(error: RefusedError) -> AuditError:
+    if "_shard_doc" not in error.reason:
+        return error
+    return FilterError(
+        "This OpenSearch cannot page a point in time without gaps, which OpenSearch 3.3 and later can: use --method"
+        " scroll."
+    )
+
+
+def _one_ahead(pages: Generator[Page]) -> Iterator[Page]:
+    """Yield *pages*, each while the next one is already under way."""
+    with contextlib.closing(pages), ThreadPoolExecutor(1, "audit-logging-export") as pool:
+        pending = pool.submit(next, pages, None)
+        while (page := pending.result()) is not None:
+            pending = pool.submit(next, pages, None)
+            yield page
+
+
+def _finish(output: Output, settings: Settings) -> ExportReport:
+    """Record the export in the trail, put the manifest beside it, and let the file appear."""
+    state = output.state
+    sha256 = output.sha256 if isinstance(output, PartFile) else state.content_sha256
+    failure: AuditError | None = None
+    if settings.audit_exports and state.event_id is None:
+        try:
+            state.event_id = emit_exported(state, output.path, sha256, settings)
+        except AuditError as error:
+            failure = error
+    manifest = None
+    if isinstance(output, PartFile):
+        assert output.path is not None
+        output.checkpoint()
+        manifest = manifest_path(output.path)
+        write_manifest(manifest, manifest_of(state, output.path, sha256, settings, _now().isoformat()))
+        output.finish()
+    report = _report(output, sha256, manifest)
+    if failure is not None:
+        raise ExportNotRecordedError(
+            f"The export is complete, but the trail could not record that it was made: {failure} Tell whoever answers"
+            f" for the trail; SHA-256 of the export: {sha256}.",
+            report=report,
+        ) from failure
+    return report
+
+
+def _report(output: Output, sha256: str, manifest: Path | None) -> ExportReport:
+    state = output.state
+    where = Filter.of(**state.filter)
+    return ExportReport(
+        path=output.path,
+        manifest=manifest,
+        events=state.tally["events"],
+        copies=state.copies,
+        bytes=state.bytes,
+        sha256=sha256,
+        content_sha256=state.content_sha256,
+        method=state.method,
+        resumed=len(state.resumed),
+        event_id=state.event_id,
+        since=where.since,
+        until=where.until,
+    )
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.timezone.utc)

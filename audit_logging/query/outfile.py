@@ -1,130 +1,266 @@
-"""Where an export goes: a file that appears when it is complete, or standard output."""
+"""Where an export goes: a file that appears when it is complete and can be gone on with, or standard output."""
 
 from __future__ import annotations
 
 import contextlib
-import gzip
+import fcntl
 import hashlib
 import os
 import stat
 import sys
-import tempfile
+import zlib
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Final, Protocol
 
-from audit_logging.errors import QueryError
+from audit_logging.errors import IncompleteResultError, QueryError
+from audit_logging.query.export_state import State, sync_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 STANDARD_OUTPUT: Final = "-"
+COMPRESSED: Final = ".gz"
 COMPRESSION_LEVEL: Final = 6
 
+_GZIP: Final = 31
+"""For zlib: with gzip's header. It bears neither name nor time: the same events give the same file."""
 
-class Output:
-    """Counts and hashes what passes to a binary file.
+_BLOCK: Final = 1 << 20
 
-    Attributes:
-        path: The file, or None for standard output.
-        bytes: Bytes written so far, compressed where they are.
-    """
 
-    def __init__(self, raw: IO[bytes], path: Path | None) -> None:
-        self.path = path
+class Output(Protocol):
+    """Takes content, and remembers how far the last complete part goes."""
+
+    path: Path | None
+    state: State
+
+    def write(self, content: bytes) -> None:
+        """Write some content."""
+        ...
+
+    def checkpoint(self) -> None:
+        """Make what was written so far what a resumed export goes on from, and note it in ``state``."""
+        ...
+
+    def restore(self) -> None:
+        """Go back to the last checkpoint."""
+        ...
+
+
+class _Digest:
+    """Size and SHA-256 of what passes."""
+
+    def __init__(self) -> None:
         self.bytes = 0
-        self._raw = raw
         self._hash = hashlib.sha256()
-        compressed = path is not None and path.suffix == ".gz"
-        # No name and no time in the header: the same events give the same file.
-        self._gzip = gzip.GzipFile("", "wb", COMPRESSION_LEVEL, _Tap(self), mtime=0) if compressed else None
+
+    def update(self, data: bytes) -> None:
+        self.bytes += len(data)
+        self._hash.update(data)
 
     @property
     def sha256(self) -> str:
-        """SHA-256 of the bytes written so far, in hexadecimal."""
         return self._hash.hexdigest()
 
-    def write(self, data: bytes) -> None:
-        """Write *data*, compressing it where the file's name says so."""
-        if self._gzip is not None:
-            self._gzip.write(data)
+
+class StandardOutput:
+    """Standard output: there is no going back."""
+
+    path: Path | None = None
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self._content = _Digest()
+
+    def write(self, content: bytes) -> None:
+        """Write some content."""
+        sys.stdout.buffer.write(content)
+        self._content.update(content)
+
+    def checkpoint(self) -> None:
+        """Note how far it came."""
+        sys.stdout.buffer.flush()
+        self.state.bytes = self.state.content_bytes = self._content.bytes
+        self.state.content_sha256 = self._content.sha256
+
+    def restore(self) -> None:
+        """Return when nothing was written since the last checkpoint.
+
+        Raises:
+            IncompleteResultError: Something was.
+        """
+        if self._content.bytes != self.state.content_bytes:
+            raise IncompleteResultError(
+                "OpenSearch gave up its view of the trail, and what went to standard output cannot be taken back:"
+                " export again, to a file (--out FILE) or in order (without --unordered)."
+            )
+
+
+class PartFile:
+    """``FILE.part``, which grows by whole parts, with ``FILE.state`` beside it.
+
+    Compressed, each part is a gzip member of its own, since a compressor cannot be gone on with.
+
+    Args:
+        target: The file that is to appear.
+        state: What to go on from.
+    """
+
+    def __init__(self, target: Path, state: State) -> None:
+        self.path: Path | None = target
+        self.state = state
+        self.part = beside(target, "part")
+        self._state_path = beside(target, "state")
+        self._compressed = target.suffix == COMPRESSED
+        self._file = self._open()
+        self._content = self._stored = _Digest()
+        self._compressor = self._new_compressor()
+        self._member = 0
+
+    def _open(self) -> IO[bytes]:
+        descriptor = os.open(self.part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise QueryError(
+                f"Another export is writing {self.part}: wait for it, or choose another file with --out."
+            ) from None
+        return os.fdopen(descriptor, "r+b")
+
+    def close(self) -> None:
+        """Close the file, which stays."""
+        self._file.close()
+
+    def discard(self) -> None:
+        """Remove what there is, of an export that came to nothing."""
+        for path in (self.part, self._state_path):
+            path.unlink(missing_ok=True)
+
+    def write(self, content: bytes) -> None:
+        """Write some content, compressing it where the file's name says so."""
+        self._content.update(content)
+        if self._compressed:
+            self._member += len(content)
+            self._store(self._compressor.compress(content))
         else:
-            self.pass_on(data)
+            self._file.write(content)
+
+    def checkpoint(self) -> None:
+        """Make the file durable, and then the state that tells of it."""
+        empty = self.state.read and not self._content.bytes  # nothing at all is a gzip file too
+        if self._compressed and (self._member or empty):
+            self._store(self._compressor.flush())
+            self._compressor, self._member = self._new_compressor(), 0
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self.state.bytes = self._stored.bytes
+        self.state.content_bytes, self.state.content_sha256 = self._content.bytes, self._content.sha256
+        self.state.save(self._state_path)
+
+    def restore(self) -> None:
+        """Cut the file to what the state tells of, and read that again: a hash cannot be gone on with.
+
+        Raises:
+            QueryError: The file is not what the state tells of.
+        """
+        self._content, self._member = _Digest(), 0
+        self._stored = _Digest() if self._compressed else self._content
+        self._compressor = self._new_compressor()
+        self._file.seek(0)
+        for content in self._read(self.state.bytes):
+            self._content.update(content)
+        found = (self._stored.bytes, self._content.bytes, self._content.sha256)
+        if self.state.bytes and found != (self.state.bytes, self.state.content_bytes, self.state.content_sha256):
+            raise QueryError(
+                f"{self.part} is not what {self._state_path.name} tells of (something changed it): begin anew with"
+                " --fresh."
+            )
+        self._file.truncate(self.state.bytes)
+        self._file.seek(self.state.bytes)
+
+    def _read(self, size: int) -> Iterator[bytes]:
+        """Yield the content of the first *size* bytes."""
+        members = Members()
+        while size > 0 and (data := self._file.read(min(_BLOCK, size))):
+            size -= len(data)
+            if self._compressed:
+                self._stored.update(data)
+                with contextlib.suppress(zlib.error):  # the sums below tell
+                    yield from members.content(data)
+            else:
+                yield data
 
     def finish(self) -> None:
-        """Write what the compressor still holds."""
-        if self._gzip is not None:
-            self._gzip.close()
-        self._raw.flush()
+        """Let the file appear, and forget the state."""
+        assert self.path is not None
+        self._file.close()
+        self.part.replace(self.path)
+        sync_directory(self.path.parent)
+        self._state_path.unlink(missing_ok=True)
 
-    def pass_on(self, data: bytes) -> None:
-        """Write *data* as it is."""
-        self._raw.write(data)
-        self._hash.update(data)
-        self.bytes += len(data)
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the file so far, in hexadecimal."""
+        return self._stored.sha256
 
+    def _store(self, data: bytes) -> None:
+        self._file.write(data)
+        self._stored.update(data)
 
-class _Tap:
-    """What the compressor takes for a file."""
-
-    def __init__(self, output: Output) -> None:
-        self._output = output
-
-    def write(self, data: bytes) -> int:
-        self._output.pass_on(bytes(data))
-        return len(data)
-
-    def flush(self) -> None:
-        """Nothing to do: the file below is flushed at the end."""
+    def _new_compressor(self) -> zlib._Compress:
+        return zlib.compressobj(COMPRESSION_LEVEL, zlib.DEFLATED, _GZIP)
 
 
-@contextlib.contextmanager
-def open_output(path: str | os.PathLike[str]) -> Iterator[Output]:
-    """Open *path* for an export, ``"-"`` for standard output.
+class Members:
+    """Decompresses gzip members that stand one behind the other, piece by piece."""
 
-    The bytes go to a temporary file in the same directory, private to the user, which is renamed when the block ends
-    without an error and removed otherwise.
+    def __init__(self) -> None:
+        self._member = zlib.decompressobj(_GZIP)
+
+    def content(self, data: bytes) -> Iterator[bytes]:
+        """Yield the content of *data*, which follows what was given before.
+
+        Raises:
+            zlib.error: It is not gzip, or damaged.
+        """
+        while data:
+            yield self._member.decompress(data)
+            data = self._member.unused_data
+            if self._member.eof:
+                self._member = zlib.decompressobj(_GZIP)
+
+
+def beside(target: Path, suffix: str) -> Path:
+    """Return the path of a file that belongs to *target*."""
+    return target.with_name(f"{target.name}.{suffix}")
+
+
+def target_of(path: str | os.PathLike[str]) -> Path | None:
+    """Return the file that *path* leads to; None for standard output.
 
     Raises:
-        QueryError: The file cannot be written.
+        QueryError: It is something other than a file, such as a device, which would be replaced.
     """
     if os.fspath(path) == STANDARD_OUTPUT:
-        output = Output(sys.stdout.buffer, None)
-        yield output
-        output.finish()
-        return
+        return None
     target = Path(os.path.realpath(path))
-    try:
-        _check_target(target)
-        with _replacing(target) as raw:
-            output = Output(raw, target)
-            yield output
-            output.finish()
-    except OSError as error:
-        raise QueryError(
-            f"The export cannot be written to {target} ({error.strerror or error}): choose another place with --out."
-        ) from error
-
-
-def _check_target(target: Path) -> None:
-    # A device or a pipe would be replaced by a file.
-    if target.exists() and not stat.S_ISREG(target.stat().st_mode):
-        raise QueryError(f"{target} is not a file: give a file's name, or - for standard output.")
+    with explaining_disk(target):
+        if target.exists() and not stat.S_ISREG(target.stat().st_mode):
+            raise QueryError(f"{target} is not a file: give a file's name, or - for standard output.")
+    return target
 
 
 @contextlib.contextmanager
-def _replacing(target: Path) -> Iterator[IO[bytes]]:
-    descriptor, name = tempfile.mkstemp(prefix=f".{target.name[:100]}.", suffix=".part", dir=target.parent)
+def explaining_disk(target: Path | None) -> Iterator[None]:
+    """Turn what the disk says into one sentence."""
     try:
-        with os.fdopen(descriptor, "wb") as raw:
-            yield raw
-            raw.flush()
-            os.fsync(raw.fileno())
-        Path(name).replace(target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
+        yield
+    except BrokenPipeError:
         raise
-    directory = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    except OSError as error:
+        what = error.strerror or error
+        raise QueryError(
+            f"The export cannot be written to {target or 'standard output'} ({what}): make room, or choose another"
+            " place with --out."
+        ) from error

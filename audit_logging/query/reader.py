@@ -9,7 +9,7 @@ from audit_logging.query.access import record_search
 from audit_logging.query.connection import Connection
 from audit_logging.query.exchange import run
 from audit_logging.query.outage import Outage
-from audit_logging.query.questions import filter_of, now
+from audit_logging.query.questions import filter_of
 from audit_logging.query.statistics import Counting
 
 if TYPE_CHECKING:
@@ -183,30 +183,48 @@ class AuditReader(Connection):
         /,
         *,
         format: str = "ndjson",  # noqa: A002 - the word that users look for
-        method: str = "scroll",
+        method: str | None = None,
+        unordered: bool = False,
+        fresh: bool = False,
         progress: Progress | None = None,
         **conditions: Any,
     ) -> ExportReport:
-        """Write all events to a file, one stored document a line, in the order of time, writer and sequence.
+        """Write all events to a file, byte for byte as they are stored, with a manifest beside it.
 
         The file appears under its name when it is complete, readable by its owner only; an existing one is replaced.
+        Until then it grows as ``<path>.part``; whatever ends the export, the same call goes on with it. The export is
+        itself an event of the trail, ``audit.exported``, unless the setting ``audit_exports`` is off.
 
         Args:
             path: The file, gzip-compressed when it ends in ``.gz``; ``"-"`` is standard output.
             where: A ready filter, instead of *conditions*.
-            format: ``"ndjson"``.
-            method: ``"scroll"``.
-            progress: Called after each page with (hits done, hits in all).
+            format: ``"ndjson"``, ``"json"`` (one array) or ``"csv"`` (for spreadsheets).
+            method: ``"pit"`` or ``"scroll"``; None: a point in time where the server has it.
+            unordered: In the server's order, which is faster, instead of that of time, writer and sequence; an
+                identical second copy of an event may then appear.
+            fresh: Begin anew, whatever an earlier export to that file left.
+            progress: Called as it goes on with (stored events done, in all).
             conditions: What to look for.
 
         Raises:
-            IncompleteResultError: The answer ended early; no file is left.
+            IncompleteResultError: The answer was not whole.
+            FilterError: What an export with another query left is in the way.
             QueryError: The file cannot be written.
+            ExportNotRecordedError: The file is complete, but the trail could not record the export.
         """
         from audit_logging.query.export import export
 
-        filter_ = filter_of(where, conditions).at(now())
-        return export(self._send, self._stream, filter_, path, format=format, method=method, progress=progress)
+        return export(
+            self._client,
+            self.settings,
+            filter_of(where, conditions),
+            path,
+            format=format,
+            method=method,
+            unordered=unordered,
+            fresh=fresh,
+            progress=progress,
+        )
 
     def report(self, period: Period) -> Report:
         """Return what happened in *period*, as :func:`audit_logging.query.report_page.report_page` shows it."""
@@ -219,9 +237,7 @@ class AuditReader(Connection):
             subject: An id, a name or an address of mail, exactly.
             period: Only what happened in it.
         """
-        scan = self._questions.about(subject, period)
-        record_search(scan, self.settings)
-        return self._scan(scan)
+        return self._scan(self._questions.about(subject, period))
 
     def _scan(self, scan: Scan) -> Iterator[Event]:
         record_search(scan, self.settings)

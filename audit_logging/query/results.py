@@ -158,18 +158,28 @@ class ExportReport(_Result):
 
     Attributes:
         path: The file, or None for standard output.
-        events: Lines written, one an event.
+        manifest: The manifest beside it; None for standard output.
+        events: How many events.
         copies: Identical second copies that were left out.
         bytes: Size of what was written, compressed where it is.
         sha256: SHA-256 of what was written, in hexadecimal.
+        content_sha256: The same before compression.
+        method: By which method it was read, ``"pit"`` or ``"scroll"``.
+        resumed: How often it was ended and gone on with.
+        event_id: The ``audit.exported`` that tells of it; None where ``audit_exports`` is off.
         since: Begin of the time range that was asked for (inclusive), or None.
         until: Its end (exclusive), or None.
     """
 
     path: Path | None
+    manifest: Path | None
     events: int
     copies: int
     bytes: int
     sha256: str
+    content_sha256: str
+    method: str
+    resumed: int = 0
+    event_id: str | None = None
     since: dt.datetime | None = None
     until: dt.datetime | None = None
