@@ -90,12 +90,13 @@ def read_manifest(path: Path) -> dict[str, Any]:
         QueryError: It cannot be read, or is no manifest that this version knows.
     """
     try:
-        manifest = orjson.loads(path.read_bytes())
+        manifest: dict[str, Any] = orjson.loads(path.read_bytes())
     except OSError as error:
         raise QueryError(f"The manifest {path} cannot be read ({error.strerror}).") from None
     except orjson.JSONDecodeError:
-        manifest = None
-    if not isinstance(manifest, dict) or "manifest" not in manifest or not isinstance(manifest.get("files"), list):
+        manifest = {}
+    files = manifest.get("files") if isinstance(manifest, dict) and "manifest" in manifest else None
+    if not isinstance(files, list) or not all(isinstance(file, dict) for file in files):
         raise QueryError(f"{path} is not the manifest of an export: give the FILE.manifest.json beside it.")
     if manifest["manifest"] != VERSION:
         raise QueryError(f"{path} is a manifest of version {manifest['manifest']}; this version reads {VERSION}.")

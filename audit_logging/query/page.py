@@ -160,7 +160,7 @@ def _moment(value: Any) -> bytes:
 
 def _text(second: dt.datetime, fraction: str) -> bytes:
     digits = fraction.rstrip("0").ljust(6, "0")
-    return f"{second.astimezone(dt.timezone.utc):%Y-%m-%dT%H:%M:%S}.{digits}".encode()
+    return f"{second.astimezone(dt.timezone.utc).isoformat()[:19]}.{digits}".encode()
 
 
 def _one_line(line: bytes) -> bytes:

@@ -1,0 +1,103 @@
+"""An export that is killed, again and again, at any moment: nothing is lost and nothing doubled."""
+
+from __future__ import annotations
+
+import gzip
+import multiprocessing
+import os
+import random
+import signal
+import sys
+
+import pytest
+
+from audit_logging.query import AuditReader, parts, view
+from audit_logging.query.export_check import check_export
+from audit_logging.query.manifest import manifest_path
+
+from .trail import event
+
+pytestmark = pytest.mark.server
+
+KILLS = 50
+MOST_CALLS = 9000
+"""Calls of functions after which a process is killed at the latest: enough for some parts, and for no whole export."""
+
+
+def export_until(calls, settings, path, options):
+    """Export in small parts; at the call of a function with this number, C functions included, the process is killed."""
+    view.LARGEST_PAGE, parts.LARGEST_PART = 7, 10
+    left = [calls]
+
+    def count(_frame, _event, _arg):
+        left[0] -= 1
+        if left[0] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with AuditReader(settings=settings) as reader:
+        if calls is not None:
+            sys.setprofile(count)
+        reader.export(path, **options)
+        sys.setprofile(None)
+
+
+@pytest.fixture(scope="module")
+def processes():
+    """Children that have everything imported already."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["opensearchpy", __name__])
+    return context
+
+
+@pytest.fixture
+def quiet(trail):
+    """A stream to which nothing is added, of three writers and two backing indices, some of it there twice."""
+    rng = random.Random(7)
+    stored = []
+    for n in range(600):
+        moment = f"2026-03-01T{rng.randrange(24):02}:{rng.randrange(60):02}:00.{n % 3:06}Z"
+        stored.append(trail.seal(event(f"e{n}", moment, user__id=f"u-{n}"), f"w{n % 3}"))
+    trail.store(*stored[:400])
+    trail.rollover()
+    trail.store(*stored[350:])
+    return trail.settings.model_copy(update={"audit_exports": False})
+
+
+def run(processes, *arguments):
+    child = processes.Process(target=export_until, args=arguments)
+    child.start()
+    child.join(60)
+    assert child.exitcode in (0, -signal.SIGKILL)
+    return child.exitcode == 0
+
+
+def content(path):
+    data = path.read_bytes()
+    return gzip.decompress(data) if path.suffix == ".gz" else data
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("x.ndjson", {}), ("x.json.gz", {"format": "json", "method": "scroll"})],
+    ids=["ndjson-pit", "json-gzip-scroll"],
+)
+def test_an_export_killed_fifty_times_is_the_undisturbed_one(quiet, processes, tmp_path, name, options):
+    (tmp_path / "undisturbed").mkdir()
+    undisturbed = tmp_path / "undisturbed" / name
+    assert run(processes, None, quiet, undisturbed, options)
+    path = tmp_path / name
+    rng = random.Random(20260301)
+    kills = resumed = 0
+    while kills < KILLS or not path.exists():
+        calls = rng.randrange(1, MOST_CALLS) if kills < KILLS else None
+        if not run(processes, calls, quiet, path, options):
+            kills += 1
+            resumed += path.with_name(f"{name}.state").exists()
+        elif kills < KILLS:  # it came to its end: once more from the beginning
+            assert content(path) == content(undisturbed)
+            path.unlink()
+    assert content(path) == content(undisturbed)
+    seals_aside = [each for each in check_export(manifest_path(path)) if "seal" not in each and "follow" not in each]
+    assert seals_aside == []  # the tests' own seals are none
+    assert resumed > KILLS // 2
+    assert sorted(each.name for each in tmp_path.iterdir() if each.is_file()) == [name, f"{name}.manifest.json"]
