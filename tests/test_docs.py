@@ -107,7 +107,7 @@ def test_every_documented_command_exists():
         assert words[0] in COMMANDS, f"{page}: {line}"
         module, _, attribute = COMMANDS[words[0]].partition(":")
         command = getattr(importlib.import_module(module), attribute)
-        while hasattr(command, "commands") and len(words) > 1:
+        while len(words) > 1 and words[1] in getattr(command, "commands", {}):
             words = words[1:]
             command = command.commands[words[0]]
         options = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}

@@ -130,23 +130,6 @@ class Client:
                     raise
                 may_renew = False
 
-    def request_bytes(
-        self, method: str, path: str, *, params: Params | None = None, body: Mapping[str, Any] | None = None
-    ) -> bytes:
-        """Do the same, and return the answer's body as it came: for answers that are not worth decoding."""
-        from opensearchpy import exceptions as theirs
-
-        query = {name: _parameter(value) for name, value in (params or {}).items()}
-        with _our_errors(f"{method} {path}", self.urls):
-            connection = self._transport.get_connection()
-            try:
-                _, _, text = connection.perform_request(method, path, query, orjson.dumps(body) if body else None)
-            except theirs.ConnectionError:
-                self._transport.mark_dead(connection)
-                raise
-        answer: bytes = text.encode("utf-8", "surrogatepass")
-        return answer
-
     def close(self) -> None:
         """Close the pooled connections. The client is of no use afterwards."""
         self._transport.close()

@@ -1,8 +1,6 @@
 """The reading commands as a user types them, on a stream with a known trail."""
 
 import datetime as dt
-import gzip
-import json
 
 import orjson
 import pytest
@@ -136,19 +134,6 @@ def test_a_chart_is_a_private_file(cli, tmp_path):
     assert target.stat().st_mode & 0o777 == 0o600
     assert "ends in .svg" in cli("stats", "--chart", "chart.png").err
     assert "choose another place" in cli("stats", "--chart", "/nowhere/chart.svg").err
-
-
-def test_export_writes_the_stored_documents(cli, tmp_path):
-    """To a file, compressed by its name, and to standard output, where nothing else is."""
-    result = cli("export", "--out", str(tmp_path / "t.ndjson"))
-    assert result.code == 0
-    assert "Exported 11 events" in result.err
-    lines = (tmp_path / "t.ndjson").read_bytes().splitlines()
-    assert [json.loads(line)["audit"]["integrity"]["sequence"] for line in lines] == list(range(1, 12))
-    report = orjson.loads(cli("export", "--json", "--user", "u-1", "--out", str(tmp_path / "t.gz")).out)
-    assert report["events"] == 3
-    assert len(gzip.decompress((tmp_path / "t.gz").read_bytes()).splitlines()) == 3
-    assert cli("export", "--out", "-").out.encode().splitlines() == lines
 
 
 @pytest.mark.parametrize(
