@@ -60,23 +60,30 @@ class Separator:
 
 @dataclass(frozen=True)
 class Page:
-    """One answer to a search that was sorted by at least one number, and then by a :class:`Separator`.
+    """One answer to a search that was sorted by a number, and then by a :class:`Separator`.
 
     Attributes:
         head: All of the answer but its hits, parsed.
+        hits: How many hits have to be in it; :meth:`events` makes sure that they are.
         size_bytes: Size of the answer.
     """
 
     head: dict[str, Any]
+    hits: int
     size_bytes: int
-    _pieces: list[bytes]
-    """Each hit, but for the separator."""
+    _raw: bytes
+    _begin: int
     _separator: Separator
-    _has_line_ends: bool
 
     @classmethod
-    def of(cls, raw: bytes, separator: Separator) -> Page:
-        """Take an answer that is whole.
+    def of(cls, raw: bytes, separator: Separator, size: int, left: int | None = None) -> Page:
+        """Take an answer, and look at no more of it than the next request needs: until then the server idles.
+
+        Args:
+            raw: The answer.
+            separator: What was sorted by.
+            size: How many hits were asked for.
+            left: How many there are from this page on; None: as many as the answer says that there are in all.
 
         Raises:
             IncompleteResultError: Time ran out on the server or a shard failed, also on a page without hits; or the
@@ -85,32 +92,36 @@ class Page:
         # Before the hits stands nothing but what OpenSearch says; quotes inside its texts are escaped.
         begin = raw.find(_HITS) + len(_HITS)
         try:
-            head = orjson.loads(raw[:begin] + _END)
+            head = checked(orjson.loads(raw[:begin] + _END))
         except orjson.JSONDecodeError:
             raise _not_understood() from None
-        *pieces, rest = raw[begin:].split(separator.mark)
-        page = cls(checked(head), len(raw), pieces, separator, b"\n" in raw or b"\r" in raw)
-        if rest != _END:
+        hits = min(size, head["hits"]["total"]["value"] if left is None else left)
+        if raw[begin:] == _END:
+            require_all(0, hits)
+        elif not raw.endswith(separator.mark + _END):
             raise _not_understood()
-        return page
-
-    @property
-    def hits(self) -> int:
-        """How many hits there are."""
-        return len(self._pieces)
+        return cls(head, hits, len(raw), raw, begin, separator)
 
     @property
     def last(self) -> int:
         """First sort value of the last hit."""
-        piece = self._pieces[-1]
-        return int(piece[piece.rfind(_SORT) + len(_SORT) :])
+        begin = self._raw.rfind(_SORT) + len(_SORT)
+        return int(self._raw[begin : -len(self._separator.mark + _END)])
 
     def events(self) -> list[Stored]:
-        """Return the stored events in the order of the page."""
+        """Return the stored events in the order of the page.
+
+        Raises:
+            IncompleteResultError: They are fewer than there were to come.
+        """
+        *pieces, _ = self._raw[self._begin :].split(self._separator.mark)
+        require_all(len(pieces), self.hits)
+        if b"\n" in self._raw or b"\r" in self._raw:
+            return [self._unusual(piece) for piece in pieces]
         hit = _HIT.match
         events: list[Stored] = []
-        for piece in self._pieces:
-            if (found := hit(piece)) and not self._has_line_ends:
+        for piece in pieces:
+            if found := hit(piece):
                 # The last of its kind is the real one: behind it stand only numbers.
                 moment, sequence, writer = found.groups()
                 events.append((moment, writer, int(sequence), piece[found.end() : piece.rfind(_SORT)]))
@@ -174,6 +185,19 @@ def _source(piece: bytes, separator: Separator) -> bytes:
         return orjson.dumps(orjson.loads(piece.lstrip(b",") + separator.mark)["_source"])
     except (orjson.JSONDecodeError, KeyError):
         raise _not_understood() from None
+
+
+def require_all(came: int, promised: int) -> None:
+    """Return when all came.
+
+    Raises:
+        IncompleteResultError: Fewer did, or more.
+    """
+    if came != promised:
+        raise IncompleteResultError(
+            f"OpenSearch gave {came:,} stored events where it had {promised:,}: export again, which goes on with what"
+            " is complete."
+        )
 
 
 def _not_understood() -> IncompleteResultError:

@@ -14,7 +14,7 @@ import orjson
 from audit_logging.errors import IncompleteResultError, NotFoundError, OpenSearchError, RefusedError
 from audit_logging.query.dsl import all_of
 from audit_logging.query.exchange import Request, checked
-from audit_logging.query.page import Page, Separator
+from audit_logging.query.page import Page, Separator, require_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -122,21 +122,18 @@ class PointInTime:
         indices = {"indices": {"terms": {"field": "_index", "size": MOST_INDICES}}}
         answer = self.search({"query": query, "size": 0, "track_total_hits": True, "aggs": indices})
         buckets = answer["aggregations"]["indices"]["buckets"]
-        _require_all(sum(bucket["doc_count"] for bucket in buckets), answer["hits"]["total"]["value"])
+        require_all(sum(bucket["doc_count"] for bucket in buckets), answer["hits"]["total"]["value"])
         for bucket in buckets:
             within = all_of([query, {"term": {"_index": bucket["key"]}}])
             yield from self._pages(within, bucket["doc_count"], page_size(mean_bytes))
 
     def _pages(self, query: Query, total: int, size: int) -> Generator[Page]:
-        body: dict[str, Any] = {"query": query, "sort": self._sort, "size": size, "track_total_hits": False}
-        done = 0
-        while done < total:
-            page = Page.of(self._send(body), self._separator)
-            if not page.hits:
-                _require_all(done, total)
-            done += page.hits
+        body: dict[str, Any] = {"query": query, "sort": self._sort, "track_total_hits": False}
+        while total > 0:
+            page = Page.of(self._send({**body, "size": size}), self._separator, size, total)
+            total -= page.hits
             body["search_after"] = [page.last, self._separator.number]
-            body["size"] = page_size(page.size_bytes / page.hits)
+            size = page_size(page.size_bytes / page.hits)
             yield page
 
     def close(self) -> None:
@@ -169,34 +166,29 @@ class Scroll:
 
     def pages(self, query: Query, mean_bytes: float) -> Generator[Page]:
         """Yield all that *query* finds, in the order of the disk."""
-        body = {"query": query, "size": page_size(mean_bytes), "track_total_hits": True}
-        body["sort"] = ["_doc", self._separator.sort]
-        page = Page.of(self._ask(Request("POST", self._path, body, {**_WHOLE, "scroll": KEEP_ALIVE})), self._separator)
-        scroll_id, total, done = page.head["_scroll_id"], page.head["hits"]["total"]["value"], 0
+        size = page_size(mean_bytes)
+        body = {"query": query, "size": size, "track_total_hits": True, "sort": ["_doc", self._separator.sort]}
+        raw = self._ask(Request("POST", self._path, body, {**_WHOLE, "scroll": KEEP_ALIVE}))
+        page = Page.of(raw, self._separator, size)
+        scroll_id, left = page.head["_scroll_id"], page.head["hits"]["total"]["value"]
         try:
             while page.hits:
-                done += page.hits
                 yield page
-                if done >= total:
+                left -= page.hits
+                if not left:
                     break
                 with _noticing_loss():
                     raw = self._ask(
                         Request("POST", "/_search/scroll", {"scroll": KEEP_ALIVE, "scroll_id": scroll_id}, {})
                     )
-                page = Page.of(raw, self._separator)
+                page = Page.of(raw, self._separator, size, left)
                 scroll_id = page.head.get("_scroll_id", scroll_id)
         finally:
             with contextlib.suppress(OpenSearchError):
                 self._ask(Request("DELETE", "/_search/scroll", {"scroll_id": scroll_id}, {}))
-        _require_all(done, total)
 
     def close(self) -> None:
         """Nothing is kept between queries."""
-
-
-def _require_all(done: int, total: int) -> None:
-    if done != total:
-        raise IncompleteResultError(f"OpenSearch ended after {done:,} of {total:,} stored events: export again.")
 
 
 @contextlib.contextmanager

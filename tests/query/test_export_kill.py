@@ -20,25 +20,33 @@ from .trail import event
 pytestmark = pytest.mark.server
 
 KILLS = 50
-MOST_CALLS = 9000
-"""Calls of functions after which a process is killed at the latest: enough for some parts, and for no whole export."""
+FOR_EVER = 1 << 60
 
 
-def export_until(calls, settings, path, options):
-    """Export in small parts; at the call of a function with this number, C functions included, the process is killed."""
+ANYWHERE, WRITING = "", ("outfile.py", "export_state.py")
+
+
+def export_until(calls, where, settings, path, options, counted=None):
+    """Export in small parts; at the call of a function with this number, C functions included, the process is killed.
+
+    Counted are those that are called in modules whose name ends in *where*.
+    """
     view.LARGEST_PAGE, parts.LARGEST_PART = 7, 10
     left = [calls]
 
-    def count(_frame, _event, _arg):
-        left[0] -= 1
-        if left[0] == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
+    def count(frame, _event, _arg):
+        if frame.f_code.co_filename.endswith(where):
+            left[0] -= 1
+            if left[0] == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
 
     with AuditReader(settings=settings) as reader:
-        if calls is not None:
-            sys.setprofile(count)
+        reader.count()  # what is imported late is imported now
+        sys.setprofile(count)
         reader.export(path, **options)
         sys.setprofile(None)
+    if counted is not None:
+        counted.value = calls - left[0]
 
 
 @pytest.fixture(scope="module")
@@ -84,13 +92,16 @@ def content(path):
 def test_an_export_killed_fifty_times_is_the_undisturbed_one(quiet, processes, tmp_path, name, options):
     (tmp_path / "undisturbed").mkdir()
     undisturbed = tmp_path / "undisturbed" / name
-    assert run(processes, None, quiet, undisturbed, options)
+    whole = {where: processes.Value("q") for where in (ANYWHERE, WRITING)}
+    for where, counted in whole.items():
+        assert run(processes, FOR_EVER, where, quiet, undisturbed, options, counted)
     path = tmp_path / name
     rng = random.Random(20260301)
     kills = resumed = 0
     while kills < KILLS or not path.exists():
-        calls = rng.randrange(1, MOST_CALLS) if kills < KILLS else None
-        if not run(processes, calls, quiet, path, options):
+        where = rng.choice([*whole])  # half of the moments while the file and its state are written
+        calls = rng.randrange(1, whole[where].value // 2) if kills < KILLS else FOR_EVER
+        if not run(processes, calls, where, quiet, path, options):
             kills += 1
             resumed += path.with_name(f"{name}.state").exists()
         elif kills < KILLS:  # it came to its end: once more from the beginning
@@ -99,5 +110,5 @@ def test_an_export_killed_fifty_times_is_the_undisturbed_one(quiet, processes, t
     assert content(path) == content(undisturbed)
     seals_aside = [each for each in check_export(manifest_path(path)) if "seal" not in each and "follow" not in each]
     assert seals_aside == []  # the tests' own seals are none
-    assert resumed > KILLS // 2
+    assert resumed > KILLS * 3 // 4
     assert sorted(each.name for each in tmp_path.iterdir() if each.is_file()) == [name, f"{name}.manifest.json"]

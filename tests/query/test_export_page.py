@@ -90,8 +90,7 @@ def answer(hits, head=b'{"pit_id":"p\\"hits\\":[","took":1,"timed_out":false,"_s
 @given(st.lists(st.tuples(IDS, EXTRAS, documents()), max_size=5))
 def test_every_document_comes_out_whole_and_at_its_place(hits):
     """Also those that hold what the end of one and the begin of the next look like."""
-    page = Page.of(answer(hits), SEPARATOR)
-    assert page.hits == len(hits)
+    page = Page.of(answer(hits), SEPARATOR, len(hits), len(hits))
     events = page.events()
     assert [orjson.loads(line) for _, _, _, line in events] == [orjson.loads(source) for _, _, source in hits]
     for (moment, writer, sequence, line), (_, extra, source) in zip(events, hits, strict=True):
@@ -109,7 +108,7 @@ def test_every_document_comes_out_whole_and_at_its_place(hits):
 @given(documents())
 def test_a_line_that_is_read_back_has_the_same_place(source):
     """As `export verify` reads it."""
-    [(moment, writer, sequence, line)] = Page.of(answer([(b'"x"', b"", source)]), SEPARATOR).events()
+    [(moment, writer, sequence, line)] = Page.of(answer([(b'"x"', b"", source)]), SEPARATOR, 1, 1).events()
     assert place_of(line) == (moment, writer, sequence)
 
 
@@ -150,8 +149,8 @@ def test_what_bears_no_seal_has_a_place_behind_all(line):
     [
         b"",
         b"<html>",
-        answer([])[:-1],
-        answer([]) + b" ",
+        answer([(b'"x"', b"", b"{}")])[:-1],
+        answer([(b'"x"', b"", b"{}")]) + b" ",
         answer([(b'"x"', b"", b"{}")])[:-3] + b'],"more":1}}',
         answer([(b'"x"', b"", b"{}")]).replace(b"_source", b"_sauce"),
     ],
@@ -159,4 +158,11 @@ def test_what_bears_no_seal_has_a_place_behind_all(line):
 def test_an_answer_that_is_not_understood_is_no_page(raw):
     """An event might be missed otherwise."""
     with pytest.raises(IncompleteResultError, match="not one that this version understands"):
-        Page.of(raw, SEPARATOR).events()
+        Page.of(raw, SEPARATOR, 1, 1).events()
+
+
+@pytest.mark.parametrize(("came", "size", "left"), [(0, 3, 9), (2, 3, 9), (4, 3, 9), (2, 3, 1), (1, 3, 0)])
+def test_a_page_holds_exactly_what_had_to_come(came, size, left):
+    """A full page, or all that is left."""
+    with pytest.raises(IncompleteResultError, match=f"gave {came} stored events where it had {min(size, left)}"):
+        Page.of(answer([(b'"x"', b"", b"{}")] * came), SEPARATOR, size, left).events()
