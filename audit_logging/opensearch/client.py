@@ -28,6 +28,8 @@ from audit_logging.errors import (
 from audit_logging.opensearch.credentials import Credentials, tls_context
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from audit_logging.settings import Settings
 
 CONNECTIONS_PER_HOST = 8
@@ -115,12 +117,30 @@ class Client:
         timeout: float | None = None,
     ) -> bytes:
         """Do the same, and return the answer's body as it came: for answers that are not worth decoding."""
+        answer: bytes = self._open(method, path, params=params, body=body, timeout=timeout).data
+        return answer
+
+    def begin(self, method: str, path: str, *, params: Params | None = None, body: Body = None) -> UnreadAnswer:
+        """Do the same, and return when the answer begins: its body is read where it is worked on."""
+        answer = self._open(method, path, params=params, body=body, whole=False)
+        return UnreadAnswer(answer, lambda error: self._silence(error, _what(method, path)))
+
+    def _open(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Params | None,
+        body: Body,
+        timeout: float | None = None,
+        whole: bool = True,
+    ) -> Any:
         target = f"{path}?{urlencode({name: _parameter(value) for name, value in params.items()})}" if params else path
         data = orjson.dumps(body) if isinstance(body, Mapping) else body
         others, may_renew = len(self.urls) - 1, True
         while True:
             try:
-                return self._exchange(method, target, data, timeout)
+                return self._exchange(method, target, data, timeout, whole=whole)
             except UnreachableError as error:
                 if error.was_sent or not others:
                     raise
@@ -138,7 +158,7 @@ class Client:
     def _where(self) -> str:
         return ", ".join(self.urls)
 
-    def _exchange(self, method: str, target: str, data: bytes | None, timeout: float | None) -> bytes:
+    def _exchange(self, method: str, target: str, data: bytes | None, timeout: float | None, *, whole: bool) -> Any:
         import urllib3
 
         transport = self._transport
@@ -154,6 +174,7 @@ class Client:
                 headers,
                 retries=False,
                 timeout=self._settings.opensearch_timeout_seconds if timeout is None else timeout,
+                preload_content=whole,
             )
         except urllib3.exceptions.HTTPError as error:
             transport.mark_dead(connection)
@@ -164,8 +185,7 @@ class Client:
             transport.connection_pool.mark_live(connection)
         if response.status >= _MULTIPLE_CHOICES:
             raise _refusal(response, _what(method, target), self._where)
-        answer: bytes = response.data
-        return answer
+        return response
 
     def _renew(self) -> bool:
         """Read the credentials again; true when they are others now, and the next request will use them."""
@@ -200,6 +220,32 @@ class Client:
             " `audit-logging server up`.",
             was_sent=not never_connected,
         )
+
+
+class UnreadAnswer:
+    """An answer whose body waits to be read."""
+
+    def __init__(self, answer: Any, explain: Callable[[Exception], UnreachableError]) -> None:
+        self._answer = answer
+        self._explain = explain
+
+    def read(self) -> bytes:
+        """Return the body as it came.
+
+        Raises:
+            UnreachableError: The answer broke off.
+        """
+        from urllib3.exceptions import HTTPError
+
+        try:
+            body: bytes = self._answer.data
+        except HTTPError as error:
+            raise self._explain(error) from error
+        return body
+
+    def close(self) -> None:
+        """Do without the body."""
+        self._answer.close()
 
 
 def _what(method: str, target: str) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 from collections.abc import Callable, Collection
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
 from audit_logging.errors import (
@@ -17,12 +16,10 @@ from audit_logging.errors import (
     ExportNotRecordedError,
     FilterError,
     IncompleteResultError,
-    OpenSearchError,
     RefusedError,
 )
 from audit_logging.query import parts
 from audit_logging.query.dsl import query_of
-from audit_logging.query.exchange import explained
 from audit_logging.query.export_event import emit_exported
 from audit_logging.query.export_state import State
 from audit_logging.query.filter import Filter
@@ -36,6 +33,7 @@ from audit_logging.query.outfile import (
     explaining_disk,
     target_of,
 )
+from audit_logging.query.requests import AheadRequests
 from audit_logging.query.results import ExportReport
 from audit_logging.query.sorting import Copies, Sorter
 from audit_logging.query.tally import Tally
@@ -43,15 +41,14 @@ from audit_logging.query.view import PointInTime, Scroll, ViewLostError
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Generator, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from audit_logging.opensearch.client import Client
-    from audit_logging.query.exchange import Request
     from audit_logging.query.outfile import Output
     from audit_logging.query.page import Page, Stored
     from audit_logging.query.parts import Part
-    from audit_logging.query.view import View
+    from audit_logging.query.view import Requests, View
     from audit_logging.settings import Settings
 
 Progress = Callable[[int, int], None]
@@ -175,7 +172,10 @@ class _Export:
         while not self._state.read:
             before = self._state.next
             try:
-                with contextlib.closing(self._open()) as view:
+                with (
+                    contextlib.closing(AheadRequests(self._client, self.settings)) as requests,
+                    contextlib.closing(self._open(requests)) as view,
+                ):
                     self._read_parts(view)
             except ViewLostError as lost:
                 losses = losses + 1 if self._state.next == before else 1
@@ -195,24 +195,15 @@ class _Export:
             with contextlib.suppress(AuditError):
                 emit_exported(self._state, self.output.path, "", self.settings, failure=type(error).__name__)
 
-    def _open(self) -> View:
+    def _open(self, requests: Requests) -> View:
         if self._method != Scroll.method:
             try:
-                return PointInTime(self._ask, self.settings.stream)
+                return PointInTime(requests, self.settings.stream)
             except RefusedError as error:
                 # An older server, or a role that may only search; should it be something else, the scroll meets it too.
                 if self._method is not None:
                     raise _without_places(error) from error
-        return Scroll(self._ask, self.settings.stream)
-
-    def _ask(self, request: Request) -> bytes:
-        try:
-            return self._client.request_bytes(request.method, request.path, params=request.params, body=request.body)
-        except OpenSearchError as error:
-            better = explained(error, self.settings)
-            if better is error:
-                raise
-            raise better from error
+        return Scroll(requests, self.settings.stream)
 
     def _read_parts(self, view: View) -> None:
         rest = parts.Part(self._state.next).of(self._query)
@@ -225,20 +216,21 @@ class _Export:
         if not self._state.content_bytes:
             self.output.write(self._format.begin)
         for part in parts.plan(view.search, rest, survey, self._state.next):
-            self._take(view.pages(part.of(rest), self._mean_bytes))
+            with contextlib.closing(view.pages(part.of(rest), self._mean_bytes)) as pages:
+                self._take(pages)
             self._keep(part)
 
-    def _take(self, pages: Generator[Page]) -> None:
+    def _take(self, pages: Iterator[Page]) -> None:
         """Write the events of one part."""
         if not self._ordered:
-            for page in _one_ahead(pages):
+            for page in pages:
                 events = page.events()
                 self._read += page.hits
                 self._write(events, hits=page.hits)
             return
         copies = Copies()
         with Sorter(self.output.path.parent if self.output.path else None) as sorter:
-            for page in _one_ahead(pages):
+            for page in pages:
                 sorter.add(page.events())
                 self._read += page.hits
                 self._show()
@@ -275,15 +267,6 @@ def _without_places(error: RefusedError) -> AuditError:
         "This OpenSearch cannot page a point in time without gaps, which OpenSearch 3.3 and later can: use --method"
         " scroll."
     )
-
-
-def _one_ahead(pages: Generator[Page]) -> Iterator[Page]:
-    """Yield *pages*, each while the next one is already under way."""
-    with contextlib.closing(pages), ThreadPoolExecutor(1, "audit-logging-export") as pool:
-        pending = pool.submit(next, pages, None)
-        while (page := pending.result()) is not None:
-            pending = pool.submit(next, pages, None)
-            yield page
 
 
 def _finish(output: Output, settings: Settings) -> ExportReport:

@@ -17,11 +17,10 @@ from audit_logging.query.exchange import Request, checked
 from audit_logging.query.page import Page, Separator, require_all
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Generator, Iterator
 
     from audit_logging.query.dsl import Query
 
-    Ask = Callable[[Request], bytes]
 
 KEEP_ALIVE: Final = "10m"
 """How long the server keeps a view for the next request; longer than the sorting of a part takes."""
@@ -51,7 +50,7 @@ class View(Protocol):
         """Return the checked answer to a search in the stream."""
         ...
 
-    def pages(self, query: Query, mean_bytes: float) -> Generator[Page]:
+    def pages(self, query: Query, mean_bytes: float) -> Generator[Page, None, None]:
         """Yield all that *query* finds.
 
         Args:
@@ -66,6 +65,22 @@ class View(Protocol):
 
     def close(self) -> None:
         """Let the server forget it."""
+        ...
+
+
+class Requests(Protocol):
+    """Asks OpenSearch, and may have one request under way while the answer before is worked on."""
+
+    def ask(self, request: Request) -> bytes:
+        """Return an answer as it came."""
+        ...
+
+    def begin(self, request: Request) -> None:
+        """Send a request."""
+        ...
+
+    def take(self) -> bytes:
+        """Return the answer to what was begun."""
         ...
 
 
@@ -89,13 +104,13 @@ class PointInTime:
 
     method = "pit"
 
-    def __init__(self, ask: Ask, stream: str) -> None:
-        self._ask = ask
+    def __init__(self, requests: Requests, stream: str) -> None:
+        self._requests = requests
         self._separator = Separator()
         self._sort: list[Any] = [{"_shard_doc": "asc"}, self._separator.sort]
         # A view without some of the shards must not come to be.
         params: dict[str, str | bool] = {"keep_alive": KEEP_ALIVE, "allow_partial_pit_creation": False}
-        answer = orjson.loads(ask(Request("POST", f"/{stream}/_search/point_in_time", {}, params)))
+        answer = orjson.loads(requests.ask(Request("POST", f"/{stream}/_search/point_in_time", {}, params)))
         self._id: str = answer["pit_id"]
         shards = answer["_shards"]
         if shards["successful"] != shards["total"]:
@@ -115,7 +130,7 @@ class PointInTime:
         answer: dict[str, Any] = orjson.loads(self._send({"sort": self._sort, **body}))
         return checked(answer)
 
-    def pages(self, query: Query, mean_bytes: float) -> Generator[Page]:
+    def pages(self, query: Query, mean_bytes: float) -> Generator[Page, None, None]:
         """Yield all that *query* finds, one backing index after the other, in the order of the disk."""
         # Measured on 3.8.0: the place of a document counts within its own index, so that documents of two backing
         # indices share places, and a page that goes over both would make the next one skip some.
@@ -127,26 +142,31 @@ class PointInTime:
             within = all_of([query, {"term": {"_index": bucket["key"]}}])
             yield from self._pages(within, bucket["doc_count"], page_size(mean_bytes))
 
-    def _pages(self, query: Query, total: int, size: int) -> Generator[Page]:
+    def _pages(self, query: Query, total: int, size: int) -> Iterator[Page]:
         body: dict[str, Any] = {"query": query, "sort": self._sort, "track_total_hits": False}
-        while total > 0:
-            page = Page.of(self._send({**body, "size": size}), self._separator, size, total)
+        self._requests.begin(self._request({**body, "size": size}))
+        while total:
+            with _noticing_loss():
+                page = Page.of(self._requests.take(), self._separator, size, total)
             total -= page.hits
-            body["search_after"] = [page.last, self._separator.number]
-            size = page_size(page.size_bytes / page.hits)
+            if total:
+                body["search_after"] = [page.last, self._separator.number]
+                size = page_size(page.size_bytes / page.hits)
+                self._requests.begin(self._request({**body, "size": size}))
             yield page
 
     def close(self) -> None:
         """Let the server forget it."""
         # It does so by itself after a while; an error here must not hide the one that ended the export.
         with contextlib.suppress(OpenSearchError):
-            self._ask(Request("DELETE", "/_search/point_in_time", {"pit_id": [self._id]}, {}))
+            self._requests.ask(Request("DELETE", "/_search/point_in_time", {"pit_id": [self._id]}, {}))
 
     def _send(self, body: dict[str, Any]) -> bytes:
         with _noticing_loss():
-            return self._ask(
-                Request("POST", "/_search", {"pit": {"id": self._id, "keep_alive": KEEP_ALIVE}, **body}, _WHOLE)
-            )
+            return self._requests.ask(self._request(body))
+
+    def _request(self, body: dict[str, Any]) -> Request:
+        return Request("POST", "/_search", {"pit": {"id": self._id, "keep_alive": KEEP_ALIVE}, **body}, _WHOLE)
 
 
 class Scroll:
@@ -154,45 +174,44 @@ class Scroll:
 
     method = "scroll"
 
-    def __init__(self, ask: Ask, stream: str) -> None:
-        self._ask = ask
+    def __init__(self, requests: Requests, stream: str) -> None:
+        self._requests = requests
         self._path = f"/{stream}/_search"
         self._separator = Separator()
 
     def search(self, body: dict[str, Any]) -> dict[str, Any]:
         """Return the checked answer to a search in the stream."""
-        answer: dict[str, Any] = orjson.loads(self._ask(Request("POST", self._path, body, _WHOLE)))
+        answer: dict[str, Any] = orjson.loads(self._requests.ask(Request("POST", self._path, body, _WHOLE)))
         return checked(answer)
 
-    def pages(self, query: Query, mean_bytes: float) -> Generator[Page]:
+    def pages(self, query: Query, mean_bytes: float) -> Generator[Page, None, None]:
         """Yield all that *query* finds, in the order of the disk."""
         size = page_size(mean_bytes)
         body = {"query": query, "size": size, "track_total_hits": True, "sort": ["_doc", self._separator.sort]}
-        raw = self._ask(Request("POST", self._path, body, {**_WHOLE, "scroll": KEEP_ALIVE}))
+        raw = self._requests.ask(Request("POST", self._path, body, {**_WHOLE, "scroll": KEEP_ALIVE}))
         page = Page.of(raw, self._separator, size)
         scroll_id, left = page.head["_scroll_id"], page.head["hits"]["total"]["value"]
         try:
-            while page.hits:
-                yield page
+            while left:
                 left -= page.hits
-                if not left:
-                    break
-                with _noticing_loss():
-                    raw = self._ask(
-                        Request("POST", "/_search/scroll", {"scroll": KEEP_ALIVE, "scroll_id": scroll_id}, {})
-                    )
-                page = Page.of(raw, self._separator, size, left)
-                scroll_id = page.head.get("_scroll_id", scroll_id)
+                if left:
+                    more = {"scroll": KEEP_ALIVE, "scroll_id": scroll_id}
+                    self._requests.begin(Request("POST", "/_search/scroll", more, {}))
+                yield page
+                if left:
+                    with _noticing_loss():
+                        page = Page.of(self._requests.take(), self._separator, size, left)
+                    scroll_id = page.head.get("_scroll_id", scroll_id)
         finally:
             with contextlib.suppress(OpenSearchError):
-                self._ask(Request("DELETE", "/_search/scroll", {"scroll_id": scroll_id}, {}))
+                self._requests.ask(Request("DELETE", "/_search/scroll", {"scroll_id": scroll_id}, {}))
 
     def close(self) -> None:
         """Nothing is kept between queries."""
 
 
 @contextlib.contextmanager
-def _noticing_loss() -> Generator[None]:
+def _noticing_loss() -> Iterator[None]:
     try:
         yield
     except NotFoundError as error:

@@ -53,18 +53,31 @@ def method(request):
     return request.param
 
 
+def spy_on(reader, monkeypatch, spy):
+    """Let *spy* see every request of an export; it is given the sending and answers with bytes."""
+    begin = reader._client.begin
+
+    class Read:
+        def __init__(self, answer):
+            self.read, self.close = lambda: answer, lambda: None
+
+    def spied(method, path, **rest):
+        return Read(spy(lambda *args, **more: begin(*args, **more).read(), method, path, **rest))
+
+    monkeypatch.setattr(reader._client, "begin", spied)
+
+
 @pytest.fixture
 def asked(reader, monkeypatch):
     """Every request for an export, with its answer once there is one."""
     asked = []
-    send = reader._client.request_bytes
 
-    def spy(method, path, **rest):
+    def spy(send, method, path, **rest):
         asked.append([method, path, rest, None])
         asked[-1][-1] = answer = send(method, path, **rest)
         return answer
 
-    monkeypatch.setattr(reader._client, "request_bytes", spy)
+    spy_on(reader, monkeypatch, spy)
     return asked
 
 
@@ -348,17 +361,16 @@ def test_what_went_to_standard_output_is_not_doubled(stored, reader, small_pages
 
 def doctored(reader, monkeypatch, change):
     """Change the answers that hold hits, from the second on."""
-    send = reader._client.request_bytes
     seen = []
 
-    def spy(method, path, **rest):
+    def spy(send, method, path, **rest):
         answer = send(method, path, **rest)
-        if b'"hits":[' in answer and b"aggregations" not in answer and rest.get("body", {}).get("size") != 0:
+        if b'"hits":[' in answer and b"aggregations" not in answer and (rest["body"] or {}).get("size") != 0:
             seen.append(path)
             return change(answer) if len(seen) > 1 else answer
         return answer
 
-    monkeypatch.setattr(reader._client, "request_bytes", spy)
+    spy_on(reader, monkeypatch, spy)
 
 
 @pytest.mark.parametrize(
@@ -415,14 +427,12 @@ def test_a_server_without_places_in_its_points_in_time_is_read_by_scroll(
     stored, reader, tmp_path, monkeypatch, small_pages
 ):
     """As before 3.3, where pages of a point in time could not be told apart."""
-    send = reader._client.request_bytes
 
-    def older(method, path, **rest):
-        if "_shard_doc" in str(rest.get("body")):
-            rest["body"] = orjson.loads(orjson.dumps(rest["body"]).replace(b"_shard_doc", b"no_shard_doc"))
+    def older(send, method, path, **rest):
+        rest["body"] = orjson.loads(orjson.dumps(rest["body"]).replace(b"_shard_doc", b"no_shard_doc"))
         return send(method, path, **rest)
 
-    monkeypatch.setattr(reader._client, "request_bytes", older)
+    spy_on(reader, monkeypatch, older)
     report = reader.export(tmp_path / "x")
     assert (report.method, report.events) == ("scroll", 20)
     with pytest.raises(FilterError, match="use --method scroll"):

@@ -1,0 +1,69 @@
+"""The requests of an export: one is under way while the answer before it is worked on."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from audit_logging.errors import OpenSearchError
+from audit_logging.query.exchange import explained
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from concurrent.futures import Future
+
+    from audit_logging.opensearch.client import Client, UnreadAnswer
+    from audit_logging.query.exchange import Request
+    from audit_logging.settings import Settings
+
+
+class AheadRequests:
+    """Sends requests on a thread of its own, and reads the answers on the caller's.
+
+    Reading on the other thread as well would make both wait for the interpreter, dozens of times a page. Close it.
+    """
+
+    def __init__(self, client: Client, settings: Settings) -> None:
+        self._client = client
+        self._settings = settings
+        self._pool = ThreadPoolExecutor(1, "audit-logging-export")
+        self._begun: Future[UnreadAnswer] | None = None
+
+    def ask(self, request: Request) -> bytes:
+        """Return an answer as it came."""
+        with self._explaining():
+            return self._send(request).read()
+
+    def begin(self, request: Request) -> None:
+        """Send a request whose answer :meth:`take` returns."""
+        self._begun = self._pool.submit(self._send, request)
+        time.sleep(0)  # let it be sent before this thread goes on to be busy
+
+    def take(self) -> bytes:
+        """Return the answer to what was begun."""
+        assert self._begun is not None
+        begun, self._begun = self._begun, None
+        with self._explaining():
+            return begun.result().read()
+
+    def close(self) -> None:
+        """Forget what is under way."""
+        self._pool.shutdown()
+        if self._begun is not None:
+            with contextlib.suppress(OpenSearchError):
+                self._begun.result().close()
+
+    def _send(self, request: Request) -> UnreadAnswer:
+        return self._client.begin(request.method, request.path, params=request.params, body=request.body)
+
+    @contextlib.contextmanager
+    def _explaining(self) -> Iterator[None]:
+        try:
+            yield
+        except OpenSearchError as error:
+            better = explained(error, self._settings)
+            if better is error:
+                raise
+            raise better from error
