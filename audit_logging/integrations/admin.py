@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from audit_logging.capture.trail import Trail
 from audit_logging.errors import HoldError
@@ -15,8 +15,11 @@ from audit_logging.opensearch.archive import Archive
 from audit_logging.opensearch.holds import EVERYTHING, PLACED, RELEASED, new_hold, placing, releasing
 from audit_logging.opensearch.retention_apply import DEFAULT_WAIT_SECONDS
 from audit_logging.opensearch.retention_seal import read_seals
+from audit_logging.privacy.redaction import SecretKeys
+from audit_logging.privacy.secrets import SecretText
 from audit_logging.query.dsl import all_of, any_of, query_of
 from audit_logging.query.filter import Filter
+from audit_logging.query.protected import ProtectedFields
 from audit_logging.query.reader import AuditReader
 
 if TYPE_CHECKING:
@@ -25,8 +28,21 @@ if TYPE_CHECKING:
 
     from audit_logging.opensearch.holds import Hold
     from audit_logging.opensearch.retention_apply import RetentionReport
+    from audit_logging.settings import Settings
 
 _TIMES = ("since", "until")
+
+_AS_GIVEN: Final[dict[str, Any]] = {
+    "console": False,
+    "ship": True,
+    "audit_searches": False,
+    "redact_keys": frozenset(),
+    "allowed_metadata": {},
+    "erasable_fields": frozenset(),
+    "pseudonym_fields": frozenset(),
+}
+"""What seals and holds say is recorded and archived to the letter: a hash or a query is wrong with one value redacted
+or protected. What people write in it is looked through before. This process waits for it, and so ships it."""
 
 
 @dataclass(frozen=True)
@@ -114,8 +130,8 @@ class AuditAdmin(admin.AuditAdmin):
             >>> with AuditAdmin() as admin:  # doctest: +SKIP
             ...     admin.place_hold(reason="Case 12/2026", person="jane.doe", user_id="u-42", until="2026-03-01")
         """
-        query, covers = hold_query(Filter.of(**conditions))
-        hold = new_hold(reason, person, query, covers)
+        query, covers = hold_query(Filter.of(**conditions), self.settings)
+        hold = new_hold(self._without_secrets(reason), person, query, self._without_secrets(covers))
         retention = self._retention()
         retention.plan()  # what cannot be looked at cannot be held: nothing is recorded then
         self._record(PLACED, placing(hold))
@@ -143,7 +159,7 @@ class AuditAdmin(admin.AuditAdmin):
             raise HoldError(
                 f"No hold {hold_id!r} is in force (in force: {known}). `audit-logging hold list` shows all."
             )
-        self._record(RELEASED, releasing(holds[hold_id], reason, person))
+        self._record(RELEASED, releasing(holds[hold_id], self._without_secrets(reason), person))
         return HoldReport(holds[hold_id], (), self._retention().protect(self._record))
 
     def erase(self, subject: str, *, reason: str | None = None, by: str | None = None) -> Erasure:
@@ -163,15 +179,21 @@ class AuditAdmin(admin.AuditAdmin):
     def _record(self, event_type: str, facts: Mapping[str, Any]) -> str:
         """Put an event into the trail and return its id once OpenSearch has acknowledged it."""
         if self._trail is None:
-            self._trail = Trail(self.settings.model_copy(update={"console": False}))
+            self._trail = Trail(self.settings.model_copy(update=_AS_GIVEN))
         return self._trail.emit(event_type, facts, "indexed")
 
     def _archive(self, directory: Path) -> Archive:
         return Archive(directory, self.settings.stream, self._export, self._sealed_writers)
 
     def _export(self, index: str, path: Path) -> None:
-        with AuditReader(settings=self.settings.model_copy(update={"stream": index})) as reader:
+        # As it is stored: what is protected stays so in the archive, and only so do the hashes agree.
+        with AuditReader(settings=self.settings.model_copy(update={**_AS_GIVEN, "stream": index})) as reader:
             reader.export(path)
+
+    def _without_secrets(self, text: str) -> str:
+        if not self.settings.detect_secrets:
+            return text
+        return SecretText(SecretKeys(self.settings.redact_keys), self.settings.redact_patterns).mask(text)
 
     def _sealed_writers(self, uuid: str) -> list[dict[str, Any]] | None:
         self._client.request("POST", f"/{self.settings.stream}/_refresh")
@@ -179,13 +201,17 @@ class AuditAdmin(admin.AuditAdmin):
         return None if seal is None else seal["writers"]
 
 
-def hold_query(where: Filter) -> tuple[dict[str, Any], str]:
+def hold_query(where: Filter, settings: Settings) -> tuple[dict[str, Any], str]:
     """Return what a hold covers, as query and for people.
 
+    Raises:
+        HoldError: Fields of the events are protected, and their keys are not here: the hold would miss events.
+
     Example:
-        >>> hold_query(Filter.of())
+        >>> from audit_logging.settings import Settings
+        >>> hold_query(Filter.of(), Settings.load())
         ({'match_all': {}}, 'everything')
-        >>> hold_query(Filter.of(user_id="u-42"))[1]
+        >>> hold_query(Filter.of(user_id="u-42"), Settings.load())[1]
         'user_id u-42'
     """
     fixed = where.at(dt.datetime.now(dt.timezone.utc))  # a hold says which events, whenever it is asked
@@ -196,8 +222,23 @@ def hold_query(where: Filter) -> tuple[dict[str, Any], str]:
     others = query_of(fixed.model_copy(update=dict.fromkeys(_TIMES)))
     clauses = [times] if any(name in given for name in _TIMES) else []
     if others != EVERYTHING:
+        others = _protected(others, settings)
         clauses.append(any_of([others, {"exists": {"field": "audit.quarantine.type"}}]))
     return all_of(clauses), ", ".join(f"{name} {_shown(value)}" for name, value in given.items())
+
+
+def _protected(query: dict[str, Any], settings: Settings) -> dict[str, Any]:
+    """Return *query* such that it also finds values that are protected in the stream."""
+    if not settings.erasable_fields | settings.pseudonym_fields:
+        return query
+    fields = ProtectedFields.of(settings)
+    if fields is None:
+        raise HoldError(
+            f"Fields of the events are protected, and their keys are not here ({settings.subject_keys_path}), so that a"
+            " hold with filters would miss events: place it where they are, or hold a time range or the whole stream."
+        )
+    asked: dict[str, Any] = dict(fields.asked({"query": query})["query"])
+    return asked
 
 
 def _shown(value: Any) -> str:

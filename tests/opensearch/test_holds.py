@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import gzip
 
 import pytest
 
@@ -11,6 +12,7 @@ from audit_logging.integrations.admin import hold_query
 from audit_logging.opensearch.holds import EVERYTHING, MAX_QUERY_BYTES, lock, new_hold, placing, releasing
 from audit_logging.opensearch.retention_verify import verify_plan
 from audit_logging.query.filter import Filter
+from audit_logging.settings import Settings
 
 from .travel import travelling
 
@@ -179,6 +181,55 @@ def test_the_set_up_brings_new_fields_although_an_index_is_locked(three):
     assert not three.admin.setup().changed
 
 
+@pytest.mark.server
+def test_what_people_write_is_looked_through_for_secrets_and_the_query_stays_to_the_letter(trail):
+    token = "q7Zk2Vb9Xw4Lr8Ty3Nm6Pd1Sf5Gh0Jc2Ae"
+    trail.emit("u-1", session_id=token)
+    trail.roll_over()
+    placed = trail.admin.place_hold(reason="with password=hunter2 in it", person="jane.doe", session_id=token)
+    assert placed.indices == (trail.name(1),)
+    [hold] = trail.admin.list_holds()
+    assert hold.reason == "with password=[redacted] in it"
+    assert token not in hold.covers
+    trail.admin.release_hold(hold.id, reason="password=hunter2", person="jane.doe")
+    assert trail.admin.list_holds()[0].release_reason == "password=[redacted]"
+
+
+@pytest.mark.server
+def test_an_application_that_looks_for_no_secrets_gets_the_reason_as_it_is(settings):
+    with travelling(settings.model_copy(update={"detect_secrets": False})) as trail:
+        trail.admin.place_hold(reason="password=hunter2", person="jane.doe")
+        assert trail.admin.list_holds()[0].reason == "password=hunter2"
+
+
+@pytest.mark.server
+def test_a_hold_on_a_person_finds_what_is_sealed_under_that_persons_key_and_so_does_the_archive_keep_it(
+    settings, tmp_path
+):
+    protected = settings.model_copy(update={"erasable_fields": frozenset({"user_id"})})
+    with travelling(protected) as trail:
+        for user in ("u-1", "u-2"):
+            trail.emit(user)
+            trail.roll_over()
+        held = trail.admin.place_hold(**CASE, user_id="u-2")
+        assert held.indices == (trail.name(2),)
+        assert trail.name(1) in trail.later(days=2).apply(tmp_path / "archive").deleted
+    [file] = (tmp_path / "archive").glob(f"{trail.stream}-000001-*.ndjson.gz")
+    assert b'"u-1"' not in gzip.decompress(file.read_bytes())
+
+
+@pytest.mark.server
+def test_a_hold_on_a_person_where_the_keys_are_not_is_refused_since_it_would_miss_events(settings, tmp_path):
+    protected = settings.model_copy(update={"erasable_fields": frozenset({"user_id"})})
+    with travelling(protected) as trail:
+        trail.emit("u-1")
+    elsewhere = protected.model_copy(update={"home": tmp_path / "elsewhere"})
+    with travelling(elsewhere) as trail:
+        with pytest.raises(HoldError, match="their keys are not here"):
+            trail.admin.place_hold(**CASE, user_id="u-1")
+        assert trail.admin.place_hold(**CASE, since="-1d").indices == (trail.name(1),)
+
+
 HOSTILE = [
     None,
     "",
@@ -251,7 +302,7 @@ def test_a_hold_on_a_stream_that_is_not_there_is_no_hold(settings):
 
 
 def test_a_hold_says_at_which_times_it_looks_whenever_it_is_asked():
-    query, covers = hold_query(Filter.of(since="-30d", user_id=["u-1", "u-2"], not_outcome="success"))
+    query, covers = hold_query(Filter.of(since="-30d", user_id=["u-1", "u-2"], not_outcome="success"), Settings.load())
     [times, others] = query["bool"]["filter"]
     moment = dt.datetime.fromisoformat(covers.partition("since ")[2][:32])
     assert dt.timedelta(days=29) < dt.datetime.now(dt.timezone.utc) - moment < dt.timedelta(days=31)

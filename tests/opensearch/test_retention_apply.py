@@ -307,6 +307,12 @@ def test_the_administrators_own_methods_work_at_the_time_it_is(trail):
     assert trail.admin.retention_plan(at=later).to_do("roll over")
 
 
+def test_it_records_by_itself_where_applications_leave_shipping_to_a_sidecar(settings):
+    with travelling(settings.model_copy(update={"ship": False, "indexed_timeout_seconds": 5})) as trail:
+        trail.admin.place_hold(reason="Case", person="jane.doe")
+        assert len(trail.admin.list_holds()) == 1
+
+
 def test_a_clock_that_is_ahead_lets_nothing_leave(trail, monkeypatch):
     """Of the host that applies retention; OpenSearch's own is asked as well."""
     trail.emit("u-1")
