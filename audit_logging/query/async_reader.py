@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from audit_logging.query.filter import Filter
     from audit_logging.query.outage import OnWait
     from audit_logging.query.paging import Sort
+    from audit_logging.query.period import Period
     from audit_logging.query.questions import Question
+    from audit_logging.query.report import Report
     from audit_logging.query.results import Context, ExportReport, Page, Statistics
     from audit_logging.query.scan import Scan
     from audit_logging.query.statistics import By
@@ -148,6 +150,14 @@ class AsyncAuditReader(Connection):
             return await asyncio.get_running_loop().run_in_executor(self._threads, export)
         finally:
             cancelled = True
+
+    async def report(self, period: Period) -> Report:
+        """Return what happened in *period*; see :meth:`AuditReader.report`."""
+        return await self._ask(self._questions.report(period))
+
+    def about(self, subject: str, period: Period | None = None) -> AsyncIterator[Event]:
+        """Return everything that concerns one person; see :meth:`AuditReader.about`."""
+        return self._scan(self._questions.about(subject, period))
 
     async def _scan(self, scan: Scan) -> AsyncIterator[Event]:
         await arecord_search(scan, self.settings)
