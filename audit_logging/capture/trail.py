@@ -96,7 +96,7 @@ class Trail:
         durability = self._durabilities.of(event_type, durability)
         document = self._document(event_type, facts, origin)
         indexed = durability == "indexed"
-        if indexed and not self.settings.opensearch_url:
+        if indexed and self.settings.ship and not self.settings.opensearch_url:
             raise SettingsError("durability 'indexed' needs an opensearch_url to be acknowledged by.")
         writer = self._writer
         sequence = writer.append(document, awaited=indexed)
@@ -134,13 +134,13 @@ class Trail:
     def _begin(self, writer: Writer) -> None:
         """Start shipping with the first event, so that a process that emits nothing costs nothing."""
         self._begun = True
+        if not self.settings.ship:
+            return
         if not self.settings.opensearch_url:
             _log.warning(
                 "No opensearch_url is set: audit events stay in the spool %s until a process with one ships them.",
                 self.settings.spool_path,
             )
-            return
-        if not self.settings.ship:
             return
         from audit_logging.shipping.shipper import Shipper
 

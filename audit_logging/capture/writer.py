@@ -3,36 +3,46 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Final
 
 from audit_logging.errors import SpoolFullError
 from audit_logging.events.bounds import MAX_DOCUMENT_BYTES
 from audit_logging.integrity.seal import Chain, new_writer_id
 from audit_logging.spool.directory import SpoolDirectory, WriterDirectory
 from audit_logging.spool.reader import SpoolReader
+from audit_logging.spool.refusals import Refusals
 from audit_logging.spool.writer import SpoolWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from audit_logging.events.document import Document
     from audit_logging.settings import Settings
+
+_POLL_SECONDS: Final = 0.05
+"""How often a call that waits looks whether another process, which ships, has moved on."""
 
 
 class Writer:
     """One process's emitting end. Its directory is made with the first event.
 
     Thread-safe. A forked child must make a writer of its own and :meth:`abandon` this one.
+
+    Attributes:
+        ships: Whether this process ships what it writes. Otherwise a sidecar may, or whoever adopts it later.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.directory = SpoolDirectory(settings.spool_path, settings.stream)
+        self.ships = settings.ship and bool(settings.opensearch_url)
         self._settings = settings
-        self._changed = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._chain = Chain(new_writer_id())
         self._home: WriterDirectory | None = None
         self._spool: SpoolWriter | None = None
-        self._bytes_freed = 0
+        self._bytes_allowed = settings.spool_max_bytes  # of all that was ever appended: what became free is added
         self._awaited: dict[int, str] = {}
         self.reader: SpoolReader | None = None
 
@@ -49,7 +59,12 @@ class Writer:
     @property
     def waiting(self) -> int:
         """How many events are not acknowledged yet."""
-        return self._chain.sequence - (self.reader.acknowledged if self.reader else 0)
+        return self._chain.sequence - self._acknowledged()
+
+    def _acknowledged(self) -> int:
+        if self.reader is None:
+            return 0
+        return self.reader.acknowledged if self.ships else self.reader.look()
 
     def append(self, document: Document, *, awaited: bool = False) -> int:
         """Seal *document*, write it and return its sequence.
@@ -62,11 +77,11 @@ class Writer:
             SpoolFullError: There was no room for as long as the call may block.
             SpoolWriteError: The disk refused.
         """
-        with self._changed:
+        with self._lock:
             spool = self._spool or self._begin()
             size = len(document.canonical)
-            if not self._has_room(size) and not self._changed.wait_for(
-                lambda: self._has_room(size), self._settings.spool_block_seconds
+            if spool.bytes_appended + size > self._bytes_allowed and not self._wait_until(
+                lambda: spool.bytes_appended + size <= self._bytes_allowed, self._settings.spool_block_seconds
             ):
                 raise SpoolFullError(
                     f"The spool {self.directory.path} is full ({self._settings.spool_max_bytes} bytes,"
@@ -85,14 +100,10 @@ class Writer:
     @property
     def has_room(self) -> bool:
         """Whether the next event will not have to wait for room, however large it is."""
-        return self._spool is None or self._has_room(MAX_DOCUMENT_BYTES)
-
-    def _has_room(self, size: int) -> bool:
-        assert self._spool is not None
-        return self._spool.bytes_appended - self._bytes_freed + size <= self._settings.spool_max_bytes
+        return self._spool is None or self._spool.bytes_appended + MAX_DOCUMENT_BYTES <= self._bytes_allowed
 
     def _begin(self) -> SpoolWriter:
-        self._home = self.directory.create(self._chain.writer)
+        self._home = self.directory.create(self._chain.writer, ships=self.ships)
         self.reader = SpoolReader(self._home.path)
         self._spool = SpoolWriter(self._home.path, self._chain.writer, self._settings.segment_max_bytes)
         return self._spool
@@ -105,37 +116,59 @@ class Writer:
     def on_acknowledged(self, bytes_freed: int, set_aside: Mapping[int, str]) -> None:
         """Note that shipping moved on: what became free, and which events were refused."""
         with self._changed:
-            self._bytes_freed += bytes_freed
+            self._bytes_allowed += bytes_freed
             for sequence in self._awaited.keys() & set_aside.keys():
                 self._awaited[sequence] = set_aside[sequence]
             self._changed.notify_all()
 
     def wait_until_acknowledged(self, sequence: int, timeout: float) -> bool:
         """Wait until OpenSearch has everything up to *sequence*; true when it came in time."""
-        with self._changed:
-            return self._changed.wait_for(lambda: self._is_acknowledged(sequence), timeout)
+        with self._lock:
+            return self._wait_until(lambda: self._acknowledged() >= sequence, timeout)
+
+    def _wait_until(self, holds: Callable[[], bool], timeout: float) -> bool:
+        """Wait under the lock, which others get meanwhile; true when it held in time."""
+        if self.ships:
+            return self._changed.wait_for(holds, timeout)
+        deadline = time.monotonic() + timeout
+        while True:
+            self._count_freed()
+            if holds():
+                return True
+            if (left := deadline - time.monotonic()) <= 0:
+                return False
+            self._changed.wait(min(left, _POLL_SECONDS))
+
+    def _count_freed(self) -> None:
+        """Find out what became free, where another process ships and so removes segments."""
+        if self._spool is not None and self.reader is not None:
+            freed = self._spool.bytes_appended - self.reader.bytes_kept()
+            self._bytes_allowed = self._settings.spool_max_bytes + freed
 
     def wait_for(self, sequence: int, timeout: float) -> str | None:
         """Return what became of an awaited event: empty when indexed, else why not; None when time ran out."""
         try:
-            return self._awaited[sequence] if self.wait_until_acknowledged(sequence, timeout) else None
+            return self._fate_of(sequence) if self.wait_until_acknowledged(sequence, timeout) else None
         finally:
-            with self._changed:
+            with self._lock:
                 del self._awaited[sequence]
 
-    def _is_acknowledged(self, sequence: int) -> bool:
-        return self.reader is not None and self.reader.acknowledged >= sequence
+    def _fate_of(self, sequence: int) -> str:
+        if self.ships or self.reader is None:
+            return self._awaited[sequence]
+        refusal = Refusals(self.reader.directory).read().get(sequence)  # written before the cursor moved
+        return refusal.reason if refusal else ""
 
     def close(self) -> int:
         """Give the spool up, remove it when all is acknowledged, and return how many events remain."""
-        with self._changed:
+        with self._lock:
             remaining = self.waiting
             if self._spool is not None and self._home is not None:
                 self._spool.close()
-                if remaining:
-                    self._home.release()
-                else:
+                if not remaining and self._home.take_shipping():
                     self._home.remove()
+                else:  # whoever ships what remains, or is shipping now, removes it
+                    self._home.release()
             self._spool = self._home = None
             return remaining
 

@@ -1,9 +1,13 @@
-"""The spool directory: one subdirectory a writer, locked while that writer's process lives."""
+"""The spool directory: one subdirectory a writer, with two locks.
+
+The writer's own lock is held while its process lives, so that nobody takes what it still writes for a dead one's. The
+shipping lock is held by whoever ships it: the process itself, one that adopted it, or a sidecar.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import logging
 import os
 import re
 import shutil
@@ -11,39 +15,71 @@ from typing import TYPE_CHECKING
 
 from audit_logging.errors import SettingsError, SpoolWriteError
 from audit_logging.settings import DEFAULT_STREAM
+from audit_logging.spool.cursor import Cursor
+from audit_logging.spool.lock import FileLock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 DEAD_LETTERS = "dead-letters"
-_LOCK = "lock"
+LOCK = "lock"
+SHIPPING = "shipping"
 _STREAM = "stream"
 _WRITER = re.compile(r"[0-9a-f]{20}")
+_DONE = ".done"
+
+_log = logging.getLogger("audit_logging")
 
 
 class WriterDirectory:
-    """One writer's directory, locked by this process until :meth:`release`.
+    """One writer's directory and what this process holds of it, until :meth:`release`.
+
+    A writer holds its own lock, and the shipping lock when it ships itself. Another process may ship while it holds
+    the shipping lock, and remove the directory when it could take the writer's over as well.
 
     Attributes:
         path: The directory.
-        writer: The writer's id, which is its name.
     """
 
-    def __init__(self, path: Path, lock: int) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self.writer = path.name
-        self._lock = lock
+        self._life = FileLock()
+        self._shipping = FileLock()
+
+    @property
+    def writer(self) -> str:
+        """The writer's id, which is the directory's name."""
+        return self.path.name
+
+    def take_over(self, *, create: bool = False) -> bool:
+        """Take the writer's own lock: true when its process is dead, so that nothing more is written here.
+
+        Whoever ships asks first and reads to the end afterwards; only then has it read everything.
+        """
+        return self._life.take(self.path / LOCK, create=create)
+
+    def take_shipping(self, *, create: bool = False) -> bool:
+        """Take the shipping lock; true when nobody else ships this writer."""
+        return self._shipping.take(self.path / SHIPPING, create=create)
+
+    def leave_shipping(self) -> None:
+        """Give up the shipping lock alone."""
+        self._shipping.release()
 
     def release(self) -> None:
-        """Give up the lock; whoever comes next may ship what is here."""
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
+        """Give up the locks; whoever comes next may go on."""
+        self._shipping.release()
+        self._life.release()
 
     def remove(self) -> None:
-        """Delete the directory, of which everything is acknowledged, and the lock with it."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        """Delete the directory, of which everything is acknowledged, and give up the locks, both of which are held."""
+        assert self._life.held
+        assert self._shipping.held
+        # Renamed first: what is killed in the middle of deleting must not leave half a writer.
+        with contextlib.suppress(OSError):
+            done = self.path.rename(self.path.with_name(f".{self.writer}{_DONE}"))
+            shutil.rmtree(done, ignore_errors=True)
         self.release()
 
 
@@ -58,38 +94,52 @@ class SpoolDirectory:
     def __init__(self, path: Path, stream: str = DEFAULT_STREAM) -> None:
         self.path = path
         self.stream = stream
+        self._complained: set[Path] = set()
 
-    def create(self, writer: str) -> WriterDirectory:
+    def create(self, writer: str, *, ships: bool = True) -> WriterDirectory:
         """Make the directory of a new writer.
+
+        Args:
+            writer: Its id.
+            ships: The writer's process ships it itself; otherwise the shipping lock is left to a sidecar.
 
         Raises:
             SettingsError: The spool directory cannot be made or written.
             SpoolWriteError: The disk is full.
         """
         # It gets its name when it is locked: nobody may take a writer that is being born for a dead one.
-        unborn = self.path / f".{writer}"
+        unborn = self.path / f".{writer}.new"
+        born = WriterDirectory(unborn)
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             unborn.mkdir(mode=0o700)
             _write_private(unborn / _STREAM, self.stream)
-            lock = _try_lock(unborn)
-            unborn.rename(self.path / writer)
-        except PermissionError as error:
-            raise SettingsError(
+            Cursor.create(unborn)
+            born.take_over(create=True)
+            born.take_shipping(create=True)
+            born.path = unborn.rename(self.path / writer)
+        except OSError as error:
+            born.release()
+            shutil.rmtree(unborn, ignore_errors=True)
+            raise self._explain(error) from error
+        if not ships:
+            born.leave_shipping()
+        return born
+
+    def _explain(self, error: OSError) -> SettingsError | SpoolWriteError:
+        if isinstance(error, PermissionError):
+            return SettingsError(
                 f"The spool directory {self.path} cannot be written by this user: give another in spool_dir"
                 " (AUDIT_SPOOL_DIR), on a disk that outlives the process."
-            ) from error
-        except (FileExistsError, NotADirectoryError) as error:
-            raise SettingsError(f"The spool directory {self.path} is a file: give another in spool_dir.") from error
-        except OSError as error:
-            raise SpoolWriteError(
-                f"The spool directory {self.path} cannot be written ({error.strerror}): make room or give another in"
-                " spool_dir. The event was not accepted.",
-                event_id=None,
-                state="refused",
-            ) from error
-        assert lock is not None
-        return WriterDirectory(self.path / writer, lock)
+            )
+        if isinstance(error, FileExistsError | NotADirectoryError):
+            return SettingsError(f"The spool directory {self.path} is a file: give another in spool_dir.")
+        return SpoolWriteError(
+            f"The spool directory {self.path} cannot be written ({error.strerror}): make room or give another in"
+            " spool_dir. The event was not accepted.",
+            event_id=None,
+            state="refused",
+        )
 
     def writers(self) -> list[Path]:
         """Return the directories of all writers, living and dead."""
@@ -98,17 +148,46 @@ class SpoolDirectory:
         return []
 
     def adopt(self) -> Iterator[WriterDirectory]:
-        """Yield the directories of dead writers of this stream, locked by this process now."""
+        """Yield the directories of dead writers of this stream that nobody ships; both locks are this process's now."""
+        # The writer's lock first: the shipping lock of a living writer is a sidecar's, even for a moment.
+        return self._take(lambda directory: directory.take_over() and directory.take_shipping())
+
+    def claim(self) -> Iterator[WriterDirectory]:
+        """Yield the directories of this stream that nobody ships, the living among them; their shipping is ours now.
+
+        Example:
+            What lives goes on writing; what is dead may be removed, once it was read to its end::
+
+                for directory in spool.claim():
+                    final = directory.take_over()
+                    ship(SpoolReader(directory.path))
+                    directory.remove() if final else directory.release()
+        """
+        return self._take(WriterDirectory.take_shipping)
+
+    def _take(self, take: Callable[[WriterDirectory], bool]) -> Iterator[WriterDirectory]:
+        self._sweep()
         for path in self.writers():
-            if _stream_of(path) != self.stream:
-                continue
-            lock = _try_lock(path)
-            if lock is None:
-                continue
-            if path.exists():
-                yield WriterDirectory(path, lock)
-            else:  # its last owner was done with it
-                os.close(lock)
+            directory = WriterDirectory(path)
+            try:  # it may have gone, once its last owner was done with it
+                taken = _stream_of(path) == self.stream and take(directory) and path.exists()
+            except OSError as error:
+                taken = False
+                self._complain(path, error)
+            if taken:
+                yield directory
+            else:
+                directory.release()
+
+    def _complain(self, path: Path, error: OSError) -> None:
+        if path not in self._complained:
+            self._complained.add(path)
+            _log.error("The spool %s cannot be opened (%s), so it is not shipped.", path, error.strerror)
+
+    def _sweep(self) -> None:
+        """Delete what processes were killed over while they were removing it."""
+        for done in self.path.glob(f".*{_DONE}"):
+            shutil.rmtree(done, ignore_errors=True)
 
     @property
     def dead_letters(self) -> Path:
@@ -128,21 +207,3 @@ def _stream_of(directory: Path) -> str | None:
         return (directory / _STREAM).read_text()
     except FileNotFoundError:
         return None
-
-
-def _try_lock(directory: Path) -> int | None:
-    """Return a descriptor that holds the directory's lock, or None when another process holds it.
-
-    The lock goes with the process that took it: a forked child must close the descriptor, or it would keep the
-    parent's lock after the parent's death.
-    """
-    try:
-        descriptor = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except FileNotFoundError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    return descriptor

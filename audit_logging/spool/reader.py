@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from audit_logging.spool.cursor import Cursor
 from audit_logging.spool.segment import (
     HEADER_BYTES,
     SUFFIX,
@@ -19,7 +21,6 @@ from audit_logging.spool.segment import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-CURSOR = "cursor"
 _CHUNK_BYTES = 1 << 20
 
 
@@ -30,17 +31,23 @@ class SpoolReader:
 
     Args:
         directory: The writer's directory.
-
-    Attributes:
-        acknowledged: The last acknowledged sequence.
     """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.acknowledged = _read_cursor(directory / CURSOR)
+        self._cursor = Cursor(directory)
         self._segment: Path | None = None
         self._offset = 0
         self._next_sequence = 0
+
+    @property
+    def acknowledged(self) -> int:
+        """The last acknowledged sequence."""
+        return self._cursor.acknowledged
+
+    def look(self) -> int:
+        """Return the acknowledged sequence as another process, which ships, has noted it by now."""
+        return self._cursor.look()
 
     def read(self, max_bytes: int) -> list[Record]:
         """Return the next records, up to *max_bytes* of payload but at least one where there is one.
@@ -50,6 +57,7 @@ class SpoolReader:
         Raises:
             SegmentError: A segment is damaged or of an unknown version.
         """
+        self._cursor.catch_up()
         records: list[Record] = []
         room = max_bytes
         while room > 0 and (found := self._read_some(room)):
@@ -99,19 +107,29 @@ class SpoolReader:
     def acknowledge(self, sequence: int) -> int:
         """Note that OpenSearch has everything up to *sequence*; remove the segments that are done with.
 
+        A disk that refuses either is no error: the next call does what this one could not.
+
         Returns:
             How many bytes became free.
         """
-        _write_cursor(self.directory / CURSOR, sequence)
-        self.acknowledged = sequence
-        segments = self.segments()
+        self._cursor.advance(sequence)
         freed = 0
-        for segment, following in pairwise(segments):
+        for segment, following in pairwise(self.segments()):
             if int(following.stem) > sequence + 1:
                 break
-            freed += segment.stat().st_size
-            segment.unlink()
+            with contextlib.suppress(OSError):
+                size = segment.stat().st_size
+                segment.unlink()
+                freed += size
         return freed
+
+    def bytes_kept(self) -> int:
+        """Return how many bytes the segments take."""
+        kept = 0
+        for segment in self.segments():
+            with contextlib.suppress(FileNotFoundError):  # whoever ships removes them
+                kept += segment.stat().st_size
+        return kept
 
     def count_waiting(self) -> int:
         """Return how many whole records are not acknowledged yet, by reading them."""
@@ -123,23 +141,9 @@ class SpoolReader:
 
 
 def _read_at(path: Path, offset: int, size: int) -> bytes:
-    with path.open("rb", buffering=0) as file:
-        return os.pread(file.fileno(), size, offset)
-
-
-def _read_cursor(path: Path) -> int:
-    """Return the acknowledged sequence; 0 without a cursor, since whatever is sent again is recognised by its id."""
+    """Return up to *size* bytes; none when the segment was removed, which happens when all of it is acknowledged."""
     try:
-        return int(path.read_bytes())
-    except (FileNotFoundError, ValueError):
-        return 0
-
-
-def _write_cursor(path: Path, sequence: int) -> None:
-    fresh = path.with_suffix(".new")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(descriptor, b"%d" % sequence)
-    finally:
-        os.close(descriptor)
-    fresh.replace(path)
+        with path.open("rb", buffering=0) as file:
+            return os.pread(file.fileno(), size, offset)
+    except FileNotFoundError:
+        return b""

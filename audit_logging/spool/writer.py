@@ -42,10 +42,12 @@ class SpoolWriter:
             SpoolWriteError: The disk refused.
         """
         record = encode_record(payload)
+        size = len(record)
         try:
-            if self._descriptor < 0 or self._size >= self._segment_max_bytes:
+            if self._size >= self._segment_max_bytes or self._descriptor < 0:
                 self._begin_segment()
-            self._write(record)
+            if (written := os.write(self._descriptor, record)) < size:
+                self._write_rest(record, written)
         except OSError as error:
             raise SpoolWriteError(
                 f"The spool {self._directory} cannot be written ({error.strerror}): make room or give another"
@@ -54,12 +56,12 @@ class SpoolWriter:
                 state="refused",
             ) from error
         self._sequence += 1
-        self._size += len(record)
-        self.bytes_appended += len(record)
+        self._size += size
+        self.bytes_appended += size
 
-    def _write(self, record: bytes) -> None:
+    def _write_rest(self, record: bytes, written: int) -> None:
         try:
-            _write_all(self._descriptor, record)
+            _write_all(self._descriptor, record[written:])
         except OSError:
             os.ftruncate(self._descriptor, self._size)
             raise

@@ -40,6 +40,34 @@ class TestWithoutServer:
         assert audit.shutdown() == 3
         assert waiting(tmp_path / "spool") == 3
 
+    def test_a_process_that_only_writes_leaves_the_shipping_to_a_sidecar(self, tmp_path, caplog):
+        """ship=False: no thread, no warning, no server needed; flush and indexed look at how far the sidecar is."""
+        audit.configure(spool_dir=tmp_path, ship=False, indexed_timeout_seconds=20)
+        log.user_logout()
+        assert (current_trail()._shipper, caplog.text) == (None, "")
+        assert not audit.flush(0.01)
+        (claimed,) = SpoolDirectory(tmp_path).claim()
+        reader = SpoolReader(claimed.path)
+
+        stopping = threading.Event()
+
+        def ship():
+            while not stopping.wait(0.001):
+                for record in reader.read(1 << 20):
+                    reader.acknowledge(record.sequence)
+
+        shipping = threading.Thread(target=ship)
+        shipping.start()
+        try:
+            log.user_logout(durability="indexed")
+        finally:
+            stopping.set()
+            shipping.join()
+            claimed.release()
+        assert audit.flush(0.01)
+        assert audit.shutdown() == 0
+        assert SpoolDirectory(tmp_path).writers() == []
+
     def test_emitting_before_configure_uses_the_environment(self, tmp_path, monkeypatch):
         """And after a shutdown it begins anew, as another writer."""
         monkeypatch.setenv("AUDIT_SPOOL_DIR", str(tmp_path / "spool"))

@@ -1,8 +1,6 @@
 """Writer, reader and directory of a spool: order, crash, acknowledgement, locks, permissions, space."""
 
 import os
-import subprocess
-import sys
 import threading
 
 import pytest
@@ -10,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from audit_logging.errors import SettingsError, SpoolWriteError
+from audit_logging.errors import SpoolWriteError
 from audit_logging.spool.directory import SpoolDirectory
 from audit_logging.spool.reader import SpoolReader
 from audit_logging.spool.writer import SpoolWriter
@@ -73,6 +71,19 @@ class TestReading:
         assert again.count_waiting() == 40
         writer.close()
 
+    def test_a_segment_may_go_under_a_reader_that_has_read_it(self, home):
+        """It stands at the end of the last segment, which is acknowledged and removed when the next begins."""
+        writer = SpoolWriter(home.path, WRITER, segment_max_bytes=4096)
+        writer.append(b"a" * 5000)
+        reader = SpoolReader(home.path)
+        assert sequences(reader.read(1 << 20)) == [1]
+        writer.append(b"b")
+        assert reader.bytes_kept() > 5000
+        assert reader.acknowledge(1) > 5000
+        assert reader.bytes_kept() < 100
+        assert sequences(reader.read(1 << 20)) == [2]
+        writer.close()
+
     def test_a_damaged_cursor_costs_repetition_and_never_an_event(self, home):
         """Whatever is sent again is recognised by its id."""
         writer = SpoolWriter(home.path, WRITER, 1 << 20)
@@ -80,6 +91,21 @@ class TestReading:
         SpoolReader(home.path).acknowledge(1)
         (home.path / "cursor").write_bytes(b"")
         assert sequences(SpoolReader(home.path).read(10)) == [1]
+        writer.close()
+
+    def test_a_cursor_that_could_not_be_written_is_written_with_the_next_read(self, home):
+        """Somebody may be waiting to see it move, though nothing more is shipped."""
+        writer = SpoolWriter(home.path, WRITER, 1 << 20)
+        writer.append(b"a")
+        reader = SpoolReader(home.path)
+        cursor = home.path / "cursor"
+        cursor.unlink()
+        cursor.mkdir()
+        reader.acknowledge(1)
+        cursor.rmdir()
+        assert (reader.acknowledged, SpoolReader(home.path).acknowledged) == (1, 0)
+        assert reader.read(10) == []
+        assert SpoolReader(home.path).acknowledged == 1
         writer.close()
 
     @settings(max_examples=30)
@@ -171,41 +197,6 @@ class file_size_limit:
 
         resource.setrlimit(resource.RLIMIT_FSIZE, self.before)
         signal.signal(signal.SIGXFSZ, self.signal)
-
-
-HOLD = """
-import sys
-from pathlib import Path
-from audit_logging.spool.directory import SpoolDirectory
-held = SpoolDirectory(Path(sys.argv[1])).create(sys.argv[2])
-print("held", flush=True)
-sys.stdin.read()
-"""
-
-
-class TestDirectory:
-    def test_a_living_writer_is_not_adopted_and_a_dead_one_is(self, tmp_path):
-        """The lock goes with the process, however it ends."""
-        spool = SpoolDirectory(tmp_path)
-        with subprocess.Popen(
-            [sys.executable, "-c", HOLD, tmp_path, WRITER], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        ) as other:
-            assert other.stdout.readline() == b"held\n"
-            assert list(spool.adopt()) == []
-            other.kill()
-        adopted = list(spool.adopt())
-        assert [directory.writer for directory in adopted] == [WRITER]
-        assert list(spool.adopt()) == [], "adopted once, it is this process's"
-        adopted[0].remove()
-        assert spool.writers() == []
-
-    def test_a_spool_that_cannot_be_made_says_what_to_do(self, tmp_path):
-        """One sentence that names the setting."""
-        (tmp_path / "file").write_text("")
-        with pytest.raises(SettingsError, match="spool_dir"):
-            SpoolDirectory(tmp_path / "file").create(WRITER)
-        with pytest.raises(SpoolWriteError, match="spool_dir"):
-            SpoolDirectory(tmp_path / ("long" * 100)).create(WRITER)
 
 
 class SpoolMachine(RuleBasedStateMachine):

@@ -1,0 +1,98 @@
+"""A lock on a file that lives and dies with the process that took it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# A forked child inherits every descriptor, and an flock stays while any copy of its descriptor is open: without this
+# list a child would keep its parent's locks after the parent's death. Taking waits while a fork happens in another
+# thread, so that no descriptor is locked before it is in the list.
+_held: set[FileLock] = set()
+_no_fork = threading.RLock()
+
+
+class FileLock:
+    """An exclusive flock, held by this process alone: not by children that it forks, nor by programs it starts.
+
+    Python opens every file so that programs do not inherit it (PEP 446); what children inherit is closed in them.
+    """
+
+    def __init__(self) -> None:
+        self._descriptor = -1
+        self._process = 0
+
+    @property
+    def held(self) -> bool:
+        """Whether this object holds its lock."""
+        return self._descriptor >= 0
+
+    def take(self, path: Path, *, create: bool = False) -> bool:
+        """Take the lock on *path* without waiting; true when this object holds it now, or did so before.
+
+        Args:
+            path: The file; false also when it is not there.
+            create: Make it, private to this user.
+
+        Raises:
+            OSError: The file cannot be opened.
+        """
+        if self.held:
+            return True
+        flags = os.O_RDWR | os.O_NOFOLLOW | (os.O_CREAT | os.O_EXCL if create else 0)
+        with _no_fork:
+            try:
+                descriptor = os.open(path, flags, 0o600)
+            except (FileNotFoundError, NotADirectoryError):
+                if create:
+                    raise
+                return False
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                os.close(descriptor)
+                if isinstance(error, BlockingIOError):
+                    return False
+                raise
+            self._descriptor, self._process = descriptor, os.getpid()
+            _held.add(self)
+        return True
+
+    def release(self) -> None:
+        """Give the lock up, if it is held."""
+        with _no_fork:
+            if not self.held:
+                return
+            # A child that was forked behind Python's back may have a copy of the descriptor. In such a child itself,
+            # on the other hand, unlocking would take the lock from the parent.
+            if self._process == os.getpid():
+                fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+            self._close()
+
+    def _close(self) -> None:
+        _held.discard(self)
+        descriptor, self._descriptor = self._descriptor, -1
+        os.close(descriptor)
+
+
+def _before_fork() -> None:
+    _no_fork.acquire()
+
+
+def _after_fork_in_parent() -> None:
+    _no_fork.release()
+
+
+def _after_fork_in_child() -> None:
+    global _no_fork
+    _no_fork = threading.RLock()
+    for lock in list(_held):
+        lock._close()  # noqa: SLF001 - the same module
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
