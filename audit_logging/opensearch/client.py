@@ -206,8 +206,9 @@ class Client:
         from urllib3 import exceptions as theirs
 
         cause = str(error)[:200]
+        if self._credentials.tls_files:
+            self._renew()  # how a certificate is refused depends on the moment; the next connection uses what is there
         if isinstance(error, theirs.SSLError):
-            self._renew()  # the next connection is made with what is there by then
             return UnreachableError(
                 f"TLS with {self._where} failed ({cause}). Set opensearch_ca_file (or AUDIT_OPENSEARCH_CA_FILE, or"
                 " --ca-file) to the authority that signed the server's certificate."
