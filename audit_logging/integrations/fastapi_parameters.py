@@ -1,0 +1,113 @@
+"""The parameters of a query, made from the one Filter: the same names as the keywords of Python."""
+
+import inspect
+from collections.abc import Callable, Iterator
+from difflib import get_close_matches
+from typing import Annotated, Any, Final, Literal
+
+from fastapi import Depends, Query, Request
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+from fastapi.security import APIKeyQuery
+
+from audit_logging.errors import FilterError
+from audit_logging.integrations.fastapi_access import Access
+from audit_logging.query.filter import NEGATION, SEVERITIES, SINGLE, Condition, Filter
+from audit_logging.query.values import MAX_VALUES
+
+EXAMPLES: Final = {
+    "user_id": ["u-42"],
+    "event_type": ["user.*"],
+    "category": ["authentication"],
+    "outcome": ["failure"],
+    "source_ip": ["203.0.113.0/24"],
+    "organization_id": ["acme"],
+    "metadata": ["plan.tier=gold"],
+    "text": "bad password",
+    "since": "-24h",
+    "until": "2026-03-01T12:00:00Z",
+}
+"""By keyword; the interactive page offers them."""
+
+
+def filter_of_query(access: Callable[..., Access]) -> Callable[..., Filter]:
+    """Return the dependency that reads the filter from the query, confined to the tenant that *access* names."""
+    conditions = Filter.conditions()
+
+    def where(request: Request, access: Access, **given: Any) -> Filter:
+        _check_names(request)
+        wanted = {name: _value(conditions[name], value) for name, value in given.items()}
+        return Filter.of(**{**wanted, **access.confinement})
+
+    parameter = inspect.Parameter
+    keyword = parameter.KEYWORD_ONLY
+    where.__signature__ = inspect.Signature(  # type: ignore[attr-defined] # where FastAPI looks
+        [
+            parameter("request", keyword, annotation=Request),
+            parameter("access", keyword, annotation=Annotated[Access, Depends(access)]),
+            *(
+                parameter(name, keyword, default=None, annotation=_annotation(name, condition))
+                for name, condition in conditions.items()
+            ),
+        ]
+    )
+    return where
+
+
+def _annotation(name: str, condition: Condition) -> Any:
+    one = _type_of(name.removeprefix(NEGATION))
+    negative = name.startswith(NEGATION)
+    help_ = f"Without those for which this holds: {condition.help}" if negative else condition.help
+    example = None if negative else EXAMPLES.get(name)
+    examples = None if example is None else {"example": {"summary": str(example), "value": example}}
+    if condition.kind in SINGLE:
+        return Annotated[one | None, Query(description=help_, openapi_examples=examples)]
+    query = Query(
+        description=f"{help_} Of several, any will do.", openapi_examples=examples, min_length=1, max_length=MAX_VALUES
+    )
+    return Annotated[list[one] | None, query]  # type: ignore[valid-type]
+
+
+def _type_of(name: str) -> Any:
+    """Return what one value of a condition is in OpenAPI; the filter itself checks the rest."""
+    if name == "outcome":
+        return Literal["success", "failure", "unknown"]
+    if name == "min_severity":
+        return Literal[SEVERITIES]
+    if name == "metadata":
+        return Annotated[str, Query(pattern="^[^=]+=")]
+    return Annotated[str, Query(min_length=1)]
+
+
+def _value(condition: Condition, given: Any) -> Any:
+    if condition.kind != "metadata" or given is None:
+        return given
+    pairs: dict[str, list[str]] = {}
+    for text in given:
+        path, _, value = text.partition("=")
+        pairs.setdefault(path, []).append(value)
+    return pairs
+
+
+def _check_names(request: Request) -> None:
+    """Refuse a parameter that is not there, for what is misspelt would widen the answer, and one value too many."""
+    route: APIRoute = request.scope["route"]
+    known = set(_names(route.dependant))
+    several = {name for name, condition in Filter.conditions().items() if condition.kind not in SINGLE}
+    given = request.query_params
+    for name in given:
+        if name not in known:
+            close = get_close_matches(name, known, n=1, cutoff=0.5)
+            hint = f"did you mean {close[0]!r}?" if close else "the API's own description lists them."
+            raise FilterError(f"There is no parameter {name[:60]!r}; {hint}")
+        if len(given.getlist(name)) > 1 and name not in several:
+            raise FilterError(f"The parameter {name!r} is given more than once, and takes one value.")
+
+
+def _names(dependant: Dependant) -> Iterator[str]:
+    """Yield the query parameters of a route, those of the application's own dependency included."""
+    yield from (parameter.alias for parameter in dependant.query_params)
+    if isinstance(dependant.call, APIKeyQuery):
+        yield dependant.call.model.name
+    for each in dependant.dependencies:
+        yield from _names(each)
