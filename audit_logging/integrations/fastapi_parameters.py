@@ -59,7 +59,7 @@ def _annotation(name: str, condition: Condition) -> Any:
     negative = name.startswith(NEGATION)
     help_ = f"Without those for which this holds: {condition.help}" if negative else condition.help
     example = None if negative else EXAMPLES.get(name)
-    examples = None if example is None else {"example": {"summary": str(example), "value": example}}
+    examples: Any = None if example is None else {"example": {"value": example}}
     if condition.kind in SINGLE:
         return Annotated[one | None, Query(description=help_, openapi_examples=examples)]
     query = Query(

@@ -110,11 +110,13 @@ def problem_of(error: Exception, scope: Scope) -> Response:
     """Return the answer to a request that ended in *error*."""
     headers: dict[str, str] = {}
     more: dict[str, Any] = {}
+    detail: Any
     if isinstance(error, BaseHTTPException):
         status, detail = error.status_code, error.detail
         headers.update(error.headers or {})
         if isinstance(detail, Mapping):  # RFC 9457, 3.2: further members are the application's to give
-            more, detail = jsonable_encoder(dict(detail)), more.get("detail")
+            more = jsonable_encoder(dict(detail))
+            detail = more.get("detail")
     elif isinstance(error, RequestValidationError):
         more["errors"] = [_mistake(each) for each in error.errors()]
         status = UNPROCESSABLE

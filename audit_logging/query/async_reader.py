@@ -100,9 +100,9 @@ class AsyncAuditReader(Connection):
         """Return how many events there are; see :meth:`AuditReader.count`."""
         return await self._ask(self._questions.count(where, conditions))
 
-    async def get(self, event_id: str) -> Event:
+    async def get(self, event_id: str, where: Filter | None = None, /, **conditions: Any) -> Event:
         """Return one event; see :meth:`AuditReader.get`."""
-        return await self._ask(self._questions.get(event_id))
+        return await self._ask(self._questions.get(event_id, where, conditions))
 
     async def context(self, event_id: str, *, within: str | dt.timedelta = "5m", limit: int = 50) -> Context:
         """Return one event and what happened around it; see :meth:`AuditReader.context`."""

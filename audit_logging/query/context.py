@@ -24,8 +24,8 @@ SHARED: Final = {"request": "http.request.id", "session": "session.id", "user": 
 MOST_EACH_SIDE: Final = 1000
 
 
-def event_steps(stream: str, event_id: str) -> Steps[Hit]:
-    """Find the event with this ``event.id``, or this ``<writer>-<sequence>``.
+def event_steps(stream: str, event_id: str, *among: Query) -> Steps[Hit]:
+    """Find the event with this ``event.id``, or this ``<writer>-<sequence>``, among what all of *among* match.
 
     Raises:
         FilterError: That is no id.
@@ -33,9 +33,8 @@ def event_steps(stream: str, event_id: str) -> Steps[Hit]:
     """
     if not isinstance(event_id, str) or not event_id.isprintable():
         raise FilterError(f"{str(event_id)[:60]!r} is not an event's id.")
-    walk = Walk(
-        stream, any_of([{"term": {"event.id": event_id}}, {"ids": {"values": [event_id]}}]), page_size=SMALLEST_PAGE
-    )
+    known_as = any_of([{"term": {"event.id": event_id}}, {"ids": {"values": [event_id]}}])
+    walk = Walk(stream, all_of([known_as, *among]), page_size=SMALLEST_PAGE)
     hits = walk.take((yield walk.request()))
     if not hits:
         raise NotFoundError(

@@ -81,9 +81,11 @@ class Questions:
         query = query_of(filter_.at(now()))
         return Question("count", filter_.given(), _count_steps(self._stream, query))
 
-    def get(self, event_id: str) -> Question[Event]:
-        """Ask for one event."""
-        return Question("get", {"event_id": str(event_id)}, _get_steps(self._stream, event_id))
+    def get(self, event_id: str, where: Filter | None, conditions: Conditions) -> Question[Event]:
+        """Ask for one event, if it meets the conditions."""
+        filter_ = filter_of(where, conditions)
+        steps = _get_steps(self._stream, event_id, query_of(filter_.at(now())))
+        return Question("get", {"event_id": str(event_id), **filter_.given()}, steps)
 
     def context(self, event_id: str, *, within: str | dt.timedelta, limit: int) -> Question[Context]:
         """Ask for one event and what happened around it."""
@@ -133,6 +135,6 @@ def _count_steps(stream: str, query: Query) -> Steps[int]:
     return total
 
 
-def _get_steps(stream: str, event_id: str) -> Steps[Event]:
-    hit = yield from event_steps(stream, event_id)
+def _get_steps(stream: str, event_id: str, query: Query) -> Steps[Event]:
+    hit = yield from event_steps(stream, event_id, query)
     return Event(hit.document)

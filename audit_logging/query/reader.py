@@ -128,13 +128,19 @@ class AuditReader(Connection):
         """Return how many events there are, exactly; an identical second copy does not count."""
         return self._ask(self._questions.count(where, conditions))
 
-    def get(self, event_id: str) -> Event:
+    def get(self, event_id: str, where: Filter | None = None, /, **conditions: Any) -> Event:
         """Return the event with this ``event.id``, or with this ``<writer>-<sequence>``.
+
+        Args:
+            event_id: The id.
+            where: A ready filter, instead of *conditions*.
+            conditions: What it must meet; what does not is as if it were not there. With a tenant's
+                ``organization_id``, no event of another can be got by its id.
 
         Raises:
             NotFoundError: There is none.
         """
-        return self._ask(self._questions.get(event_id))
+        return self._ask(self._questions.get(event_id, where, conditions))
 
     def context(self, event_id: str, *, within: str | dt.timedelta = "5m", limit: int = 50) -> Context:
         """Return one event, and those around it of the same request, session or user.

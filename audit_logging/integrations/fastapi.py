@@ -1,0 +1,229 @@
+"""The trail over HTTP, for any FastAPI application.
+
+    from fastapi import Depends, FastAPI
+    from audit_logging.integrations.fastapi import Access, audit_router
+
+    def auditor(user: Annotated[User, Depends(current_user)]) -> Access:
+        if not user.is_admin:
+            raise HTTPException(403)
+        return Access(user_id=user.id, organization_id=user.tenant)
+
+    app.include_router(audit_router(access=auditor))
+
+It adds ``/admin/audit-logs``, ``/admin/audit-logs/{event_id}``, ``/admin/audit-stats`` and ``/admin/audit-export``. The
+parameters are the keywords of :class:`~audit_logging.query.filter.Filter`.
+"""
+
+# FastAPI reads the annotations of the routes below where they stand, inside a function: they must not be texts.
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request, Response
+from pydantic import BaseModel, Field
+
+from audit_logging.errors import FilterError, NotFoundError, SettingsError
+from audit_logging.integrations.fastapi_access import Access
+from audit_logging.integrations.fastapi_export import FORMATS, Export, ExportResponse, FormatName, json_bytes
+from audit_logging.integrations.fastapi_parameters import filter_of_query
+from audit_logging.integrations.fastapi_problems import HEADERS, ProblemRoute, responses
+from audit_logging.integrations.fastapi_readings import SEARCHED, Reading, Readings, unless_client_leaves
+from audit_logging.query.filter import Filter
+from audit_logging.query.paging import MAX_LIMIT, Sort
+from audit_logging.query.results import Bucket, Statistics
+from audit_logging.query.statistics import By
+from audit_logging.settings import Settings
+
+__all__ = ["Access", "audit_router"]
+
+DEFAULT_LIMIT: Final = 50
+
+EXAMPLE: Final[dict[str, Any]] = {
+    "@timestamp": "2026-03-01T12:00:00.000000Z",
+    "event": {
+        "id": "0195515e-8e00-7f6b-9a51-0d7a2c3b4e5f",
+        "action": "user.login",
+        "category": ["authentication"],
+        "outcome": "failure",
+        "reason": "bad password",
+    },
+    "log": {"level": "warning"},
+    "message": "u-42 failed to log in: bad password",
+    "user": {"id": "u-42"},
+    "source": {"ip": "203.0.113.7"},
+}
+
+PAGE: Final = {"events": [EXAMPLE], "cursor": "eyJ2IjoxLCJxdWVzdGlvbiI6Ii4uLiJ9", "total": 1204}
+
+STATISTICS: Final = Statistics(
+    by="outcome",
+    total=1204,
+    buckets=(Bucket(key="success", count=1100), Bucket(key="failure", count=104)),
+    other=0,
+    missing=0,
+    distinct=2,
+    distinct_exact=True,
+).model_dump(mode="json")
+
+
+class EventPage(BaseModel):
+    """Some of the events that were found."""
+
+    events: list[dict[str, Any]] = Field(description="The events of this page, as they are stored.")
+    cursor: str | None = Field(description="What to ask the next page with; null when this is the last.")
+    total: int = Field(description="How many were found in all when the first page was asked for.")
+
+
+def audit_router(
+    *,
+    access: Callable[..., Any],
+    settings: Settings | None = None,
+    prefix: str = "/admin",
+    max_limit: int = 1000,
+) -> APIRouter:
+    """Return a router that reads the trail, for ``app.include_router``.
+
+    Every reading is an event, ``audit.searched`` or ``audit.exported``, with the reader, the filter and the number of
+    rows; what cannot be recorded is not answered. Errors are problem details (RFC 9457).
+
+    Args:
+        access: The application's own authorisation: a dependency that raises (as with ``HTTPException(403)``), or
+            returns the :class:`Access` of who asks. Where that names a tenant, nothing of another one can be read.
+        settings: Where the trail is, and who reads it there; None: the settings of this process's own trail.
+        prefix: Path before those of the routes.
+        max_limit: Rows of one answer at most, 1 to 10,000; an export is not bounded.
+
+    Raises:
+        SettingsError: *access* is no dependency, or *max_limit* out of range.
+
+    Example:
+        >>> def auditor() -> Access:
+        ...     return Access(user_id="u-1", organization_id="acme")
+        >>> sorted(route.path for route in audit_router(access=auditor).routes)[0]
+        '/admin/audit-export'
+    """
+    if not callable(access):
+        raise SettingsError("audit_router needs the application's authorisation: access=, a dependency.")
+    if isinstance(max_limit, bool) or not isinstance(max_limit, int) or not 1 <= max_limit <= MAX_LIMIT:
+        raise SettingsError(f"max_limit is a number from 1 to {MAX_LIMIT}, not {str(max_limit)[:60]!r}.")
+    readings = Readings(settings)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await readings.close()
+
+    router = APIRouter(prefix=prefix, tags=["audit"], route_class=ProblemRoute, lifespan=lifespan)
+    _add_routes(router, readings, access, max_limit)
+    return router
+
+
+def _add_routes(router: APIRouter, readings: Readings, access: Callable[..., Any], max_limit: int) -> None:
+    def granted(granted: Annotated[Any, Depends(access)]) -> Access:
+        if not isinstance(granted, Access):
+            raise TypeError(f"The access dependency of audit_router returned {type(granted).__name__}, not an Access.")
+        return granted
+
+    Reader = Annotated[Access, Depends(granted)]
+    Where = Annotated[Filter, Depends(filter_of_query(granted))]
+    Limit = Annotated[int, Query(ge=1, le=max_limit, description="Events of the page.")]
+
+    @router.get("/audit-logs", responses={**responses(), 200: _json_example(PAGE)}, response_model=EventPage)
+    async def search_events(
+        request: Request,
+        reader: Reader,
+        where: Where,
+        limit: Limit = min(DEFAULT_LIMIT, max_limit),
+        cursor: Annotated[
+            str | None, Query(min_length=1, max_length=8192, description="`cursor` of the page before; same filter.")
+        ] = None,
+        sort: Annotated[Sort, Query(description="Which events come first.")] = "newest",
+    ) -> Response:
+        """Find events, a page at a time. An identical second copy of an event is left out."""
+        trail = await readings.reader()
+        page = await unless_client_leaves(request, trail.search(where, limit=limit, cursor=cursor, sort=sort))
+        await Reading(trail, reader, "search", where.given()).record(SEARCHED, rows=len(page.events))
+        return _answer(page.to_dict())
+
+    @router.get(
+        "/audit-logs/{event_id:path}",
+        responses={**responses(status_404="There is no such event."), 200: _json_example(EXAMPLE)},
+        response_model=dict[str, Any],
+    )
+    async def get_event(
+        request: Request,
+        reader: Reader,
+        event_id: Annotated[str, Path(min_length=1, max_length=512, description="`event.id`, or writer-sequence.")],
+    ) -> Response:
+        """Get one event by its id."""
+        trail = await readings.reader()
+        within = Filter.of(**reader.confinement)
+        reading = Reading(trail, reader, "get", {"event_id": event_id, **within.given()})
+        try:
+            event = await unless_client_leaves(request, trail.get(event_id, within))
+        except NotFoundError as error:
+            if not error.error_type:  # that somebody tries ids is worth knowing
+                await reading.record(SEARCHED, rows=0)
+            raise
+        await reading.record(SEARCHED, rows=1)
+        return _answer(event.to_dict())
+
+    @router.get("/audit-stats", responses={**responses(), 200: _json_example(STATISTICS)}, response_model=Statistics)
+    async def count_events(
+        request: Request,
+        reader: Reader,
+        where: Where,
+        by: Annotated[By, Query(description="What to count by.")] = "event_type",
+        interval: Annotated[
+            str | None,
+            Query(
+                pattern="^[0-9]{1,6}[smhdwMqy]$",
+                description="Also over time, in steps such as 15m, 1h, 1d, 1w, 1M, 1q or 1y.",
+            ),
+        ] = None,
+        top: Annotated[int, Query(ge=1, le=max_limit, description="How many values, the most frequent ones.")] = min(
+            10, max_limit
+        ),
+        timezone: Annotated[str, Query(min_length=1, description="Where days and longer steps begin (IANA).")] = "UTC",
+        compare: Annotated[bool, Query(description="Also the period of the same length before `since`.")] = False,
+    ) -> Response:
+        """Count events by one field, over time, and against the period before."""
+        trail = await readings.reader()
+        asking = trail.statistics(where, by=by, interval=interval, top=top, timezone=timezone, compare=compare)
+        found = await unless_client_leaves(request, asking)
+        if len(found.histogram) > max_limit:
+            raise FilterError(
+                f"{len(found.histogram)} steps of {interval} are more than the {max_limit} that one answer may hold:"
+                " choose a longer interval, or narrow the range."
+            )
+        rows = len(found.buckets) + len(found.histogram)
+        await Reading(trail, reader, "statistics", where.given(), by=by, interval=interval).record(SEARCHED, rows=rows)
+        return _answer(found.model_dump(mode="json"))
+
+    @router.get(
+        "/audit-export",
+        responses={**responses(), 200: {"content": {each.media_type: {} for each in FORMATS.values()}}},
+        response_class=ExportResponse,
+    )
+    async def export_events(
+        request: Request,
+        reader: Reader,
+        where: Where,
+        format: Annotated[FormatName, Query(description="One event a line.")] = "ndjson",  # noqa: A002
+    ) -> Response:
+        """Stream all events that are found, oldest first. An answer that breaks off is not complete."""
+        trail = await readings.reader()
+        reading = Reading(trail, reader, "export", where.given(), format=format)
+        export = Export(trail.scan(where), format, reading)
+        await unless_client_leaves(request, export.begin())
+        await reading.record(SEARCHED, rows=None)  # before the first row leaves; how many, is told at the end
+        return ExportResponse(export, stream=trail.settings.stream, format_=format)
+
+
+def _answer(content: Any) -> Response:
+    return Response(json_bytes(content), headers=HEADERS, media_type="application/json")
+
+
+def _json_example(example: Any) -> dict[str, Any]:
+    return {"content": {"application/json": {"example": example}}}

@@ -1,0 +1,139 @@
+"""Everything that a filter finds, as an answer that streams: memory stays at a page of events, however many there are."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import re
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, get_args
+
+import orjson
+from fastapi.responses import StreamingResponse
+
+from audit_logging.integrations.fastapi_problems import HEADERS
+from audit_logging.integrations.fastapi_readings import EXPORTED
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+
+    from starlette.types import Receive, Scope, Send
+
+    from audit_logging.integrations.fastapi_readings import Reading
+    from audit_logging.query.event import Event
+
+EVENTS_PER_CHUNK: Final = 500
+
+# Marks of writing direction and control characters above ASCII, which steer terminals and editors: categories Cc, Cf,
+# Zl and Zp of Unicode. JSON itself escapes those of ASCII but one.
+_UNSEEN: Final = re.compile(
+    "[\x7f-\x9f\xad\u0600-\u0605\u061c\u06dd\u070f\u08e2\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001-\U000e007f]"
+)
+
+
+def json_bytes(value: Any) -> bytes:
+    """Return *value* as JSON in which what cannot be seen is escaped; it is the same value to every parser.
+
+    Example:
+        >>> json_bytes({"name": "\u202eevil"})
+        b'{"name":"\\\\u202eevil"}'
+    """
+    return _escaped(orjson.dumps(value))
+
+
+def _escaped(json: bytes) -> bytes:
+    if json.isascii() and b"\x7f" not in json:
+        return json
+    # Outside its texts JSON is plain ASCII, so that whatever is found here stands inside one.
+    return _UNSEEN.sub(_escape, json.decode()).encode()
+
+
+def _escape(match: re.Match[str]) -> str:
+    units = match[0].encode("utf-16-be")
+    return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
+
+
+def _ndjson(events: Sequence[Event]) -> bytes:
+    return _escaped(b"".join(orjson.dumps(event.document, option=orjson.OPT_APPEND_NEWLINE) for event in events))
+
+
+FormatName = Literal["ndjson"]
+
+
+class Format(NamedTuple):
+    """What the answer looks like."""
+
+    media_type: str
+    encode: Callable[[Sequence[Event]], bytes]
+
+
+FORMATS: Final[dict[str, Format]] = {"ndjson": Format("application/x-ndjson", _ndjson)}
+assert set(FORMATS) == set(get_args(FormatName))
+
+
+class Export:
+    """One export on its way.
+
+    Args:
+        events: What was found; nothing of it has been asked for yet.
+        format_: A key of :data:`FORMATS`.
+        reading: Records the end of it.
+    """
+
+    def __init__(self, events: AsyncIterator[Event], format_: str, reading: Reading) -> None:
+        self._events = events
+        self._encode = FORMATS[format_].encode
+        self._reading = reading
+        self._first: list[Event] = []
+        self._rows = 0
+        self._ending: asyncio.Task[None] | None = None
+
+    async def begin(self) -> None:
+        """Find the first events, so that what is wrong with the question is known before anything is answered."""
+        self._first = await self._next()
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Yield the content. The last of it comes when the export is recorded, or does not come at all."""
+        events = self._first
+        while events:
+            self._rows += len(events)
+            yield await asyncio.to_thread(self._encode, events)
+            events = await self._next()
+        await self.end()
+
+    async def end(self, failure: str | None = None) -> None:
+        """Record how it ended, once, whatever becomes of the request's task."""
+        if self._ending is None:
+            facts = {} if failure is None else {"outcome": "failure", "reason": f"ended early: {failure}"}
+            self._ending = asyncio.create_task(self._reading.record(EXPORTED, rows=self._rows, **facts))
+        await asyncio.shield(self._ending)
+
+    async def _next(self) -> list[Event]:
+        events = []
+        async for event in self._events:
+            events.append(event)
+            if len(events) == EVENTS_PER_CHUNK:
+                break
+        return events
+
+
+class ExportResponse(StreamingResponse):
+    """The answer that streams an export that has begun."""
+
+    def __init__(self, export: Export, *, stream: str, format_: str) -> None:
+        now = dt.datetime.now(dt.timezone.utc)
+        name = f'attachment; filename="{stream}-{now:%Y%m%dT%H%M%SZ}.{format_}"'
+        headers = {**HEADERS, "Content-Disposition": name}
+        super().__init__(export.chunks(), headers=headers, media_type=FORMATS[format_].media_type)
+        self._export = export
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it; the trail hears how far it came."""
+        failure = "client disconnected"
+        try:
+            await super().__call__(scope, receive, send)
+        except Exception as error:
+            failure = type(error).__name__
+            raise
+        finally:
+            await self._export.end(failure)  # without effect when it came to its end
