@@ -20,16 +20,17 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Path, Query, Response
+from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
 from audit_logging.errors import FilterError, NotFoundError, SettingsError
-from audit_logging.integrations.fastapi_access import Access
+from audit_logging.integrations.fastapi_access import Access, all_of, granted_by
 from audit_logging.integrations.fastapi_export import FORMATS, Export, ExportResponse, FormatName, json_bytes
 from audit_logging.integrations.fastapi_parameters import filter_of_query
 from audit_logging.integrations.fastapi_problems import HEADERS, ProblemRoute, responses
-from audit_logging.integrations.fastapi_readings import SEARCHED, Reading, Readings, unless_client_leaves
-from audit_logging.query.filter import Filter
+from audit_logging.integrations.fastapi_readings import SEARCHED, Reading, Readings
+from audit_logging.query.cursor import MAX_LENGTH
 from audit_logging.query.paging import MAX_LIMIT, Sort
 from audit_logging.query.results import Bucket, Statistics
 from audit_logging.query.statistics import By
@@ -38,6 +39,7 @@ from audit_logging.settings import Settings
 __all__ = ["Access", "audit_router"]
 
 DEFAULT_LIMIT: Final = 50
+DEFAULT_TOP: Final = 10
 
 EXAMPLE: Final[dict[str, Any]] = {
     "@timestamp": "2026-03-01T12:00:00.000000Z",
@@ -115,115 +117,111 @@ def audit_router(
         await readings.close()
 
     router = APIRouter(prefix=prefix, tags=["audit"], route_class=ProblemRoute, lifespan=lifespan)
-    _add_routes(router, readings, access, max_limit)
+    granted = granted_by(access)
+    filtered = readings.reading(granted, filter_of_query(granted))
+    _add_search(router, filtered, max_limit)
+    _add_get(router, readings.reading(granted, all_of(granted)))
+    _add_statistics(router, filtered, max_limit)
+    _add_export(router, filtered)
     return router
 
 
-def _add_routes(router: APIRouter, readings: Readings, access: Callable[..., Any], max_limit: int) -> None:
-    def granted(granted: Annotated[Any, Depends(access)]) -> Access:
-        if not isinstance(granted, Access):
-            raise TypeError(f"The access dependency of audit_router returned {type(granted).__name__}, not an Access.")
-        return granted
+def _add_search(router: APIRouter, reading: Callable[..., Any], max_limit: int) -> None:
+    default = min(DEFAULT_LIMIT, max_limit)
 
-    Reader = Annotated[Access, Depends(granted)]
-    Where = Annotated[Filter, Depends(filter_of_query(granted))]
-    Limit = Annotated[int, Query(ge=1, le=max_limit, description="Events of the page.")]
-
-    @router.get("/audit-logs", responses={**responses(), 200: _json_example(PAGE)}, response_model=EventPage)
+    @router.get("/audit-logs", responses={**responses(), 200: _example(PAGE)}, response_model=EventPage)
     async def search_events(
-        request: Request,
-        reader: Reader,
-        where: Where,
-        limit: Limit = min(DEFAULT_LIMIT, max_limit),
+        reading: Annotated[Reading, Depends(reading)],
+        *,
+        limit: Annotated[int, Query(ge=1, le=max_limit, description="Events of the page.")] = default,
         cursor: Annotated[
-            str | None, Query(min_length=1, max_length=8192, description="`cursor` of the page before; same filter.")
+            str | None,
+            Query(
+                min_length=1, max_length=MAX_LENGTH, description="`cursor` of the page before, with the same filter."
+            ),
         ] = None,
         sort: Annotated[Sort, Query(description="Which events come first.")] = "newest",
     ) -> Response:
         """Find events, a page at a time. An identical second copy of an event is left out."""
-        trail = await readings.reader()
-        page = await unless_client_leaves(request, trail.search(where, limit=limit, cursor=cursor, sort=sort))
-        await Reading(trail, reader, "search", where.given()).record(SEARCHED, rows=len(page.events))
+        page = await reading.ask(reading.trail.search(reading.where, limit=limit, cursor=cursor, sort=sort))
+        await reading.record(SEARCHED, "search", rows=len(page.events))
         return _answer(page.to_dict())
 
+
+def _add_get(router: APIRouter, reading: Callable[..., Any]) -> None:
     @router.get(
-        "/audit-logs/{event_id:path}",
-        responses={**responses(status_404="There is no such event."), 200: _json_example(EXAMPLE)},
+        "/audit-logs/{event_id:path}",  # an imported event brings its id along, which may hold a slash
+        responses={**responses(status_404="There is no such event."), 200: _example(EXAMPLE)},
         response_model=dict[str, Any],
     )
     async def get_event(
-        request: Request,
-        reader: Reader,
+        reading: Annotated[Reading, Depends(reading)],
         event_id: Annotated[str, Path(min_length=1, max_length=512, description="`event.id`, or writer-sequence.")],
     ) -> Response:
         """Get one event by its id."""
-        trail = await readings.reader()
-        within = Filter.of(**reader.confinement)
-        reading = Reading(trail, reader, "get", {"event_id": event_id, **within.given()})
         try:
-            event = await unless_client_leaves(request, trail.get(event_id, within))
+            event = await reading.ask(reading.trail.get(event_id, reading.where))
         except NotFoundError as error:
             if not error.error_type:  # that somebody tries ids is worth knowing
-                await reading.record(SEARCHED, rows=0)
+                await reading.record(SEARCHED, "get", rows=0, event_id=event_id)
             raise
-        await reading.record(SEARCHED, rows=1)
+        await reading.record(SEARCHED, "get", rows=1, event_id=event_id)
         return _answer(event.to_dict())
 
-    @router.get("/audit-stats", responses={**responses(), 200: _json_example(STATISTICS)}, response_model=Statistics)
+
+def _add_statistics(router: APIRouter, reading: Callable[..., Any], max_limit: int) -> None:
+    default = min(DEFAULT_TOP, max_limit)
+
+    @router.get("/audit-stats", responses={**responses(), 200: _example(STATISTICS)}, response_model=Statistics)
     async def count_events(
-        request: Request,
-        reader: Reader,
-        where: Where,
+        reading: Annotated[Reading, Depends(reading)],
+        *,
         by: Annotated[By, Query(description="What to count by.")] = "event_type",
         interval: Annotated[
             str | None,
             Query(
-                pattern="^[0-9]{1,6}[smhdwMqy]$",
-                description="Also over time, in steps such as 15m, 1h, 1d, 1w, 1M, 1q or 1y.",
+                pattern="^[0-9]{1,6}[smhdwMqy]$", description="Also over time, in steps: 15m, 1h, 1d, 1w, 1M, 1q, 1y."
             ),
         ] = None,
-        top: Annotated[int, Query(ge=1, le=max_limit, description="How many values, the most frequent ones.")] = min(
-            10, max_limit
-        ),
-        timezone: Annotated[str, Query(min_length=1, description="Where days and longer steps begin (IANA).")] = "UTC",
+        top: Annotated[int, Query(ge=1, le=max_limit, description="The most frequent values.")] = default,
+        timezone: Annotated[str, Query(min_length=1, description="IANA zone in which a day begins.")] = "UTC",
         compare: Annotated[bool, Query(description="Also the period of the same length before `since`.")] = False,
     ) -> Response:
         """Count events by one field, over time, and against the period before."""
-        trail = await readings.reader()
-        asking = trail.statistics(where, by=by, interval=interval, top=top, timezone=timezone, compare=compare)
-        found = await unless_client_leaves(request, asking)
+        found = await reading.ask(
+            reading.trail.statistics(
+                reading.where, by=by, interval=interval, top=top, timezone=timezone, compare=compare
+            )
+        )
         if len(found.histogram) > max_limit:
             raise FilterError(
                 f"{len(found.histogram)} steps of {interval} are more than the {max_limit} that one answer may hold:"
                 " choose a longer interval, or narrow the range."
             )
         rows = len(found.buckets) + len(found.histogram)
-        await Reading(trail, reader, "statistics", where.given(), by=by, interval=interval).record(SEARCHED, rows=rows)
+        await reading.record(SEARCHED, "statistics", rows=rows, by=by, interval=interval)
         return _answer(found.model_dump(mode="json"))
 
-    @router.get(
-        "/audit-export",
-        responses={**responses(), 200: {"content": {each.media_type: {} for each in FORMATS.values()}}},
-        response_class=ExportResponse,
-    )
+
+def _add_export(router: APIRouter, reading: Callable[..., Any]) -> None:
+    content: dict[str, Any] = {each.media_type: {} for each in FORMATS.values()}
+
+    @router.get("/audit-export", responses={**responses(), 200: {"content": content}}, response_class=StreamingResponse)
     async def export_events(
-        request: Request,
-        reader: Reader,
-        where: Where,
+        reading: Annotated[Reading, Depends(reading)],
         format: Annotated[FormatName, Query(description="One event a line.")] = "ndjson",  # noqa: A002
     ) -> Response:
         """Stream all events that are found, oldest first. An answer that breaks off is not complete."""
-        trail = await readings.reader()
-        reading = Reading(trail, reader, "export", where.given(), format=format)
-        export = Export(trail.scan(where), format, reading)
-        await unless_client_leaves(request, export.begin())
-        await reading.record(SEARCHED, rows=None)  # before the first row leaves; how many, is told at the end
-        return ExportResponse(export, stream=trail.settings.stream, format_=format)
+        export = Export(reading, format)
+        await reading.ask(export.begin())
+        # Before the first row leaves; how many they were is told at the end.
+        await reading.record(SEARCHED, "export", rows=None, format=format)
+        return ExportResponse(export)
 
 
 def _answer(content: Any) -> Response:
     return Response(json_bytes(content), headers=HEADERS, media_type="application/json")
 
 
-def _json_example(example: Any) -> dict[str, Any]:
+def _example(example: Any) -> dict[str, Any]:
     return {"content": {"application/json": {"example": example}}}

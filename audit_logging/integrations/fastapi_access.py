@@ -1,10 +1,13 @@
 """Who may read, and what of it: the answer of the application's own authorisation."""
 
-from __future__ import annotations
-
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
+
+from fastapi import Depends
+
+from audit_logging.query.filter import Filter
 
 Id = str | int | UUID
 
@@ -48,3 +51,23 @@ class Access:
         """Who reads, as keywords of an event."""
         named = {"user_id": str(self.user_id), "user_name": self.user_name, **self.confinement}
         return {name: value for name, value in named.items() if value is not None}
+
+
+def granted_by(access: Callable[..., Any]) -> Callable[..., Access]:
+    """Return the dependency that asks the application's own, *access*, and takes nothing but an :class:`Access`."""
+
+    def granted(access: Annotated[Any, Depends(access)]) -> Access:
+        if not isinstance(access, Access):
+            raise TypeError(f"The access dependency of audit_router returned {type(access).__name__}, not an Access.")
+        return access
+
+    return granted
+
+
+def all_of(access: Callable[..., Access]) -> Callable[..., Filter]:
+    """Return the dependency that gives the filter of all that *access* grants."""
+
+    def where(access: Annotated[Access, Depends(access)]) -> Filter:
+        return Filter.of(**access.confinement)
+
+    return where

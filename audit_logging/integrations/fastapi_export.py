@@ -1,9 +1,8 @@
-"""Everything that a filter finds, as an answer that streams: memory stays at a page of events, however many there are."""
+"""Everything that a filter finds, as an answer that streams: memory stays at a page, however many events there are."""
 
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 import re
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, get_args
 
@@ -12,6 +11,7 @@ from fastapi.responses import StreamingResponse
 
 from audit_logging.integrations.fastapi_problems import HEADERS
 from audit_logging.integrations.fastapi_readings import EXPORTED
+from audit_logging.query.questions import now
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -75,18 +75,20 @@ class Export:
     """One export on its way.
 
     Args:
-        events: What was found; nothing of it has been asked for yet.
+        reading: What is read, and for whom.
         format_: A key of :data:`FORMATS`.
-        reading: Records the end of it.
     """
 
-    def __init__(self, events: AsyncIterator[Event], format_: str, reading: Reading) -> None:
-        self._events = events
-        self._encode = FORMATS[format_].encode
+    def __init__(self, reading: Reading, format_: FormatName) -> None:
         self._reading = reading
+        self._format = format_
+        self._events = reading.trail.scan(reading.where)
         self._first: list[Event] = []
         self._rows = 0
         self._ending: asyncio.Task[None] | None = None
+
+        self.media_type = FORMATS[format_].media_type
+        self.file_name = f"{reading.trail.settings.stream}-{now():%Y%m%dT%H%M%SZ}.{format_}"
 
     async def begin(self) -> None:
         """Find the first events, so that what is wrong with the question is known before anything is answered."""
@@ -97,15 +99,15 @@ class Export:
         events = self._first
         while events:
             self._rows += len(events)
-            yield await asyncio.to_thread(self._encode, events)
+            yield await asyncio.to_thread(FORMATS[self._format].encode, events)
             events = await self._next()
         await self.end()
 
     async def end(self, failure: str | None = None) -> None:
         """Record how it ended, once, whatever becomes of the request's task."""
         if self._ending is None:
-            facts = {} if failure is None else {"outcome": "failure", "reason": f"ended early: {failure}"}
-            self._ending = asyncio.create_task(self._reading.record(EXPORTED, rows=self._rows, **facts))
+            recording = self._reading.record(EXPORTED, "export", rows=self._rows, failure=failure, format=self._format)
+            self._ending = asyncio.create_task(recording)
         await asyncio.shield(self._ending)
 
     async def _next(self) -> list[Event]:
@@ -120,11 +122,9 @@ class Export:
 class ExportResponse(StreamingResponse):
     """The answer that streams an export that has begun."""
 
-    def __init__(self, export: Export, *, stream: str, format_: str) -> None:
-        now = dt.datetime.now(dt.timezone.utc)
-        name = f'attachment; filename="{stream}-{now:%Y%m%dT%H%M%SZ}.{format_}"'
-        headers = {**HEADERS, "Content-Disposition": name}
-        super().__init__(export.chunks(), headers=headers, media_type=FORMATS[format_].media_type)
+    def __init__(self, export: Export) -> None:
+        headers = {**HEADERS, "Content-Disposition": f'attachment; filename="{export.file_name}"'}
+        super().__init__(export.chunks(), headers=headers, media_type=export.media_type)
         self._export = export
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -7,7 +7,6 @@ from typing import Annotated, Any, Final, Literal
 
 from fastapi import Depends, Query, Request
 from fastapi.dependencies.models import Dependant
-from fastapi.routing import APIRoute
 from fastapi.security import APIKeyQuery
 
 from audit_logging.errors import FilterError
@@ -91,8 +90,7 @@ def _value(condition: Condition, given: Any) -> Any:
 
 def _check_names(request: Request) -> None:
     """Refuse a parameter that is not there, for what is misspelt would widen the answer, and one value too many."""
-    route: APIRoute = request.scope["route"]
-    known = set(_names(route.dependant))
+    known = set(_names(request.scope["route"].dependant))
     several = {name for name, condition in Filter.conditions().items() if condition.kind not in SINGLE}
     given = request.query_params
     for name in given:

@@ -128,14 +128,13 @@ def problem_of(error: Exception, scope: Scope) -> Response:
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             _log.error("The audit trail could not be read over HTTP: %s", error, exc_info=error)
     members = {
-        **more,
         "type": "about:blank",
         "title": _phrase(status),
         "status": status,
         "detail": None if detail is None else str(detail),
         "request_id": scope.get(REQUEST_ID_KEY),
     }
-    content = {name: value for name, value in members.items() if value is not None}
+    content = {name: value for name, value in {**members, **more, **members}.items() if value is not None}
     return JSONResponse(content, status, {**HEADERS, **headers}, MEDIA_TYPE)
 
 

@@ -1,22 +1,17 @@
 """Readings on behalf of somebody: each is recorded before it is answered, with who read, what and how much of it."""
 
-from __future__ import annotations
-
 import asyncio
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any, Final, TypeVar
 
+from fastapi import Depends, Request
 from starlette.requests import ClientDisconnect
 
 from audit_logging.capture.configuration import current_trail
+from audit_logging.integrations.fastapi_access import Access
 from audit_logging.query.async_reader import AsyncAuditReader
-
-if TYPE_CHECKING:
-    from collections.abc import Coroutine
-
-    from fastapi import Request
-
-    from audit_logging.integrations.fastapi_access import Access
-    from audit_logging.settings import Settings
+from audit_logging.query.filter import Filter
+from audit_logging.settings import Settings
 
 SEARCHED: Final = "audit.searched"
 EXPORTED: Final = "audit.exported"
@@ -24,8 +19,83 @@ EXPORTED: Final = "audit.exported"
 Found = TypeVar("Found")
 
 
+class Reading:
+    """One request to read the trail.
+
+    Attributes:
+        trail: What to read it with.
+        where: What is asked for, confined to what the reader may see.
+    """
+
+    def __init__(self, request: Request, trail: AsyncAuditReader, access: Access, where: Filter) -> None:
+        self.trail = trail
+        self.where = where
+        self._request = request
+        self._access = access
+
+    async def ask(self, asking: Coroutine[Any, Any, Found]) -> Found:
+        """Return what *asking* finds; it is cancelled when the client leaves before.
+
+        Raises:
+            ClientDisconnect: The client left.
+        """
+        question = asyncio.ensure_future(asking)
+        leaving = asyncio.ensure_future(self._client_leaves())
+        try:
+            await asyncio.wait({question, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if not question.done():
+                raise ClientDisconnect
+            return question.result()
+        finally:
+            question.cancel()
+            leaving.cancel()
+
+    async def record(
+        self,
+        event_type: str,
+        verb: str,
+        *,
+        rows: int | None,
+        event_id: str | None = None,
+        failure: str | None = None,
+        **more: Any,
+    ) -> None:
+        """Emit the event of this reading.
+
+        Args:
+            event_type: :data:`SEARCHED` or :data:`EXPORTED`.
+            verb: ``search``, ``get``, ``statistics`` or ``export``.
+            rows: How many rows the answer has; None: not known yet.
+            event_id: What was asked for by its id.
+            failure: What ended the answer early.
+            more: What else the event is to say.
+
+        Raises:
+            AuditError: It could not be kept; then nothing must be answered.
+        """
+        settings = self.trail.settings
+        by_id = {} if event_id is None else {"event_id": event_id}
+        metadata = {
+            "resource": settings.stream,
+            "opensearch_user": settings.opensearch_username,
+            "query": verb,
+            "filter": {**by_id, **self.where.given()},
+            "record_count": rows,
+            **more,
+        }
+        given = {name: value for name, value in metadata.items() if value is not None}
+        facts = {**self._access.identity, "metadata": given}
+        if failure is not None:
+            facts |= {"outcome": "failure", "reason": f"ended early: {failure}"}
+        await current_trail().aemit(event_type, facts)
+
+    async def _client_leaves(self) -> None:
+        while (await self._request.receive())["type"] != "http.disconnect":
+            pass
+
+
 class Readings:
-    """Lends the reader of the trail, and records what it was used for.
+    """Makes readings, all with the same connections.
 
     Args:
         settings: Where the trail is; None: where this process's own is, from the first request on.
@@ -36,21 +106,17 @@ class Readings:
         self._reader: AsyncAuditReader | None = None
         self._made_for: Settings | None = None
 
-    async def reader(self) -> AsyncAuditReader:
-        """Return the reader; another one when the application has configured another trail meanwhile.
+    def reading(self, access: Callable[..., Access], where: Callable[..., Filter]) -> Callable[..., Any]:
+        """Return the dependency that makes a reading of what *access* grants and *where* asks for."""
 
-        Raises:
-            SettingsError: No ``opensearch_url`` is set, or its files cannot be used.
-        """
-        settings = self._given or current_trail().settings
-        if self._reader is None or self._made_for is not settings:
-            # Each reading is recorded here, with its reader's name and the number of rows.
-            quiet = settings.model_copy(update={"audit_searches": False})
-            made = await asyncio.to_thread(lambda: AsyncAuditReader(settings=quiet))
-            before, self._reader, self._made_for = self._reader, made, settings
-            if before is not None:
-                await before.aclose()
-        return self._reader
+        async def reading(
+            request: Request,
+            access: Annotated[Access, Depends(access)],
+            where: Annotated[Filter, Depends(where)],
+        ) -> Reading:
+            return Reading(request, await self._open(), access, where)
+
+        return reading
 
     async def close(self) -> None:
         """Close the connections; a later request opens new ones."""
@@ -58,59 +124,13 @@ class Readings:
         if before is not None:
             await before.aclose()
 
-
-class Reading:
-    """One reading: who wants to know what.
-
-    Args:
-        reader: What it is read with.
-        access: Who reads.
-        verb: ``search``, ``get``, ``statistics`` or ``export``.
-        conditions: What is asked for, as plain JSON values; relative times as they were given.
-        more: What else the event is to say.
-    """
-
-    def __init__(
-        self, reader: AsyncAuditReader, access: Access, verb: str, conditions: dict[str, Any], **more: Any
-    ) -> None:
-        self._access = access
-        self._facts = {
-            "resource": reader.settings.stream,
-            "opensearch_user": reader.settings.opensearch_username,
-            "query": verb,
-            "filter": conditions,
-            **more,
-        }
-
-    async def record(self, event_type: str, *, rows: int | None, **facts: Any) -> None:
-        """Emit the event of this reading, which had that many *rows*.
-
-        Raises:
-            AuditError: It could not be kept; then nothing must be answered.
-        """
-        metadata = {**self._facts, "record_count": rows}
-        given = {name: value for name, value in metadata.items() if value is not None}
-        await current_trail().aemit(event_type, {**self._access.identity, "metadata": given, **facts})
-
-
-async def unless_client_leaves(request: Request, asking: Coroutine[Any, Any, Found]) -> Found:
-    """Return what *asking* finds; it is cancelled when the client leaves before.
-
-    Raises:
-        ClientDisconnect: The client left.
-    """
-    question = asyncio.ensure_future(asking)
-    leaving = asyncio.ensure_future(_leaving(request))
-    try:
-        await asyncio.wait({question, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if not question.done():
-            raise ClientDisconnect
-        return question.result()
-    finally:
-        question.cancel()
-        leaving.cancel()
-
-
-async def _leaving(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+    async def _open(self) -> AsyncAuditReader:
+        """Return the reader; another one when the application has configured another trail meanwhile."""
+        settings = self._given or current_trail().settings
+        if self._reader is None or self._made_for is not settings:
+            # Each reading is recorded here, with its reader's name and the number of rows.
+            quiet = settings.model_copy(update={"audit_searches": False})
+            made = await asyncio.to_thread(lambda: AsyncAuditReader(settings=quiet))
+            await self.close()
+            self._reader, self._made_for = made, settings
+        return self._reader
