@@ -26,7 +26,7 @@ EVENTS_PER_CHUNK: Final = 500
 # Marks of writing direction and control characters above ASCII, which steer terminals and editors: categories Cc, Cf,
 # Zl and Zp of Unicode. JSON itself escapes those of ASCII but one.
 _UNSEEN: Final = re.compile(
-    "[\x7f-\x9f\xad\u0600-\u0605\u061c\u06dd\u070f\u08e2\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "[\x7f-\x9f\xad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001-\U000e007f]"
 )
 

@@ -33,8 +33,7 @@ def filter_of_query(access: Callable[..., Access]) -> Callable[..., Filter]:
     """Return the dependency that reads the filter from the query, confined to the tenant that *access* names."""
     conditions = Filter.conditions()
 
-    def where(request: Request, access: Access, **given: Any) -> Filter:
-        _check_names(request)
+    def where(access: Access, **given: Any) -> Filter:
         wanted = {name: _value(conditions[name], value) for name, value in given.items()}
         return Filter.of(**{**wanted, **access.confinement})
 
@@ -42,7 +41,6 @@ def filter_of_query(access: Callable[..., Access]) -> Callable[..., Filter]:
     keyword = parameter.KEYWORD_ONLY
     where.__signature__ = inspect.Signature(  # type: ignore[attr-defined] # where FastAPI looks
         [
-            parameter("request", keyword, annotation=Request),
             parameter("access", keyword, annotation=Annotated[Access, Depends(access)]),
             *(
                 parameter(name, keyword, default=None, annotation=_annotation(name, condition))
@@ -60,15 +58,17 @@ def _annotation(name: str, condition: Condition) -> Any:
     example = None if negative else EXAMPLES.get(name)
     examples: Any = None if example is None else {"example": {"value": example}}
     if condition.kind in SINGLE:
-        return Annotated[one | None, Query(description=help_, openapi_examples=examples)]
-    query = Query(
-        description=f"{help_} Of several, any will do.", openapi_examples=examples, min_length=1, max_length=MAX_VALUES
-    )
-    return Annotated[list[one] | None, query]  # type: ignore[valid-type]
+        return Annotated[one, Query(description=help_, openapi_examples=examples)]
+    several = "Of several for one path, any will do." if condition.kind == "metadata" else "Of several, any will do."
+    query = Query(description=f"{help_} {several}", openapi_examples=examples, min_length=1, max_length=MAX_VALUES)
+    return Annotated[list[one], query]  # type: ignore[valid-type]
 
 
 def _type_of(name: str) -> Any:
-    """Return what one value of a condition is in OpenAPI; the filter itself checks the rest."""
+    """Return what one value of a condition is in OpenAPI; the filter itself checks the rest.
+
+    What is not given is None all the same; no text in a URL is, and so it is in no type.
+    """
     if name == "outcome":
         return Literal["success", "failure", "unknown"]
     if name == "min_severity":
@@ -88,8 +88,12 @@ def _value(condition: Condition, given: Any) -> Any:
     return pairs
 
 
-def _check_names(request: Request) -> None:
-    """Refuse a parameter that is not there, for what is misspelt would widen the answer, and one value too many."""
+def check_names(request: Request) -> None:
+    """Refuse a parameter that is not there, for what is misspelt would widen the answer, and one value too many.
+
+    Raises:
+        FilterError: There is such a one.
+    """
     known = set(_names(request.scope["route"].dependant))
     several = {name for name, condition in Filter.conditions().items() if condition.kind not in SINGLE}
     given = request.query_params

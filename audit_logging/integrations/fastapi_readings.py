@@ -9,6 +9,7 @@ from starlette.requests import ClientDisconnect
 
 from audit_logging.capture.configuration import current_trail
 from audit_logging.integrations.fastapi_access import Access
+from audit_logging.integrations.fastapi_parameters import check_names
 from audit_logging.query.async_reader import AsyncAuditReader
 from audit_logging.query.filter import Filter
 from audit_logging.settings import Settings
@@ -114,6 +115,7 @@ class Readings:
             access: Annotated[Access, Depends(access)],
             where: Annotated[Filter, Depends(where)],
         ) -> Reading:
+            check_names(request)
             return Reading(request, await self._open(), access, where)
 
         return reading
