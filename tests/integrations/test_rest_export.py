@@ -1,0 +1,228 @@
+"""Exports over HTTP, behind a real uvicorn: streamed, broken off visibly, stopped when nobody listens any more."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+import audit_logging as audit
+from audit_logging.query import AuditReader
+from bench.trail_of import fill
+from tests.faults.proxy import FaultProxy
+from tests.integrations.rest import Browser, application
+from tests.integrations.web_server import SECONDS, Ended, connect, serve
+from tests.query.trail import Trail, event
+
+pytestmark = pytest.mark.server
+
+EVENTS = 200
+PAGE = 20
+SENT = 2 * PAGE
+"""What has left when the fourth page is asked for: each page repeats the last event of the one before."""
+
+
+class SearchProxy(FaultProxy):
+    """Counts the searches that it passes on, and holds one of them back or refuses it."""
+
+    def __init__(self, url, *, hold=None, refuse=None):
+        super().__init__(url)
+        self.hold, self.refuse = hold, refuse
+        self.searches = 0
+        self.holding, self.go_on = threading.Event(), threading.Event()
+
+    def forward(self, method, path, headers, body):
+        if "_search" in path:
+            self.searches += 1
+            if self.searches == self.hold:
+                self.holding.set()
+                assert self.go_on.wait(SECONDS)
+            if self.searches == self.refuse:
+                return 503, b'{"error": {"type": "unavailable", "reason": "http://10.0.0.1 is gone"}, "status": 503}'
+        return super().forward(method, path, headers, body)
+
+
+@pytest.fixture
+def filled(settings, client):
+    trail = Trail(settings, client)
+    trail.add(*(event(f"e-{number}", f"2026-03-01T12:00:00.{number:06}Z") for number in range(EVENTS)))
+
+
+@contextmanager
+def served(settings, monkeypatch, **faults):
+    """Serve the trail through a proxy, in small pages, and yield address, proxy and the end of a request."""
+    monkeypatch.setattr("audit_logging.query.scan.PAGE_SIZE", PAGE)
+    monkeypatch.setattr("audit_logging.integrations.fastapi_export.EVENTS_PER_CHUNK", PAGE)
+    with SearchProxy(settings.opensearch_url[0], **faults) as proxy:
+        app = Ended(application(settings.model_copy(update={"opensearch_url": (proxy.url,)})))
+        with serve(app) as address:
+            yield address, proxy, app
+        proxy.go_on.set()
+
+
+def ask(address, path):
+    return connect(address, f"GET /admin/{path} HTTP/1.1\r\nhost: x\r\nx-user: root\r\n\r\n".encode())
+
+
+def test_an_export_is_what_a_scan_finds(filled, settings, monkeypatch, audit_events):
+    with AuditReader(settings=settings) as reader:
+        expected = [each.document for each in reader.scan()]
+    monkeypatch.setattr("audit_logging.integrations.fastapi_export.EVENTS_PER_CHUNK", PAGE - 1)
+    answer = Browser(application(settings)).get("audit-export")
+    assert [json.loads(line) for line in answer.text.splitlines()] == expected
+    assert answer.headers["content-type"] == "application/x-ndjson"
+    assert re.fullmatch(
+        rf'attachment; filename="{settings.stream}-\d{{8}}T\d{{6}}Z\.ndjson"', answer.headers["content-disposition"]
+    )
+    assert audit_events.one("audit.exported")["audit"]["metadata"]["record_count"] == EVENTS
+
+
+def test_nothing_found_is_an_empty_export(filled, settings, audit_events):
+    answer = Browser(application(settings)).get("audit-export?user_id=nobody")
+    assert (answer.status_code, answer.text) == (200, "")
+    assert audit_events.one("audit.exported")["audit"]["metadata"]["record_count"] == 0
+
+
+def test_an_export_that_fails_on_its_way_breaks_off(filled, settings, monkeypatch, audit_events):
+    with served(settings, monkeypatch, refuse=4) as (address, _, ended):
+        connection = http.client.HTTPConnection(*address, timeout=SECONDS)
+        connection.request("GET", "/admin/audit-export", headers={"x-user": "root"})
+        answer = connection.getresponse()
+        with pytest.raises(http.client.IncompleteRead) as broken:
+            answer.read()
+        connection.close()
+        ended.wait()
+    lines = broken.value.partial.splitlines()
+    assert len(lines) == SENT
+    assert b"10.0.0.1" not in broken.value.partial
+    exported = audit_events.one("audit.exported")
+    assert exported["event"]["outcome"] == "failure"
+    assert exported["event"]["reason"] == "ended early: RefusedError"
+    assert exported["audit"]["metadata"]["record_count"] == SENT
+
+
+def test_what_is_wrong_with_the_first_page_is_a_problem(filled, settings, monkeypatch, audit_events):
+    with served(settings, monkeypatch, refuse=1) as (address, _, _):
+        connection = http.client.HTTPConnection(*address, timeout=SECONDS)
+        connection.request("GET", "/admin/audit-export", headers={"x-user": "root"})
+        answer = connection.getresponse()
+        assert (answer.status, answer.headers["content-type"]) == (503, "application/problem+json")
+        assert b"10.0.0.1" not in answer.read()
+        connection.close()
+    assert audit_events.of("audit.exported") == []
+
+
+def test_a_client_that_goes_away_stops_an_export(filled, settings, monkeypatch, audit_events):
+    with served(settings, monkeypatch, hold=4) as (address, proxy, ended):
+        connection = ask(address, "audit-export")
+        assert proxy.holding.wait(SECONDS)
+        connection.close()
+        ended.wait()  # while the server still holds the answer back
+        exported = audit_events.one("audit.exported")
+        proxy.go_on.set()
+    assert proxy.searches == 4
+    assert exported["event"]["reason"] == "ended early: client disconnected"
+    assert exported["audit"]["metadata"]["record_count"] == SENT
+    assert exported["user"]["id"] == "u-root"
+
+
+@pytest.mark.parametrize("path", ["audit-logs", "audit-stats?since=-900d&compare=true", "audit-logs/e-1"])
+def test_and_any_other_question(filled, settings, monkeypatch, audit_events, path):
+    with served(settings, monkeypatch, hold=1) as (address, proxy, ended):
+        connection = ask(address, path)
+        assert proxy.holding.wait(SECONDS)
+        connection.close()
+        ended.wait()
+        proxy.go_on.set()
+    assert proxy.searches == 1
+    assert audit_events.of("audit.searched") == []
+    assert audit_events.one("api.call")["http"]["response"]["status_code"] == 499
+
+
+def test_an_export_that_cannot_be_recorded_does_not_look_complete(filled, settings, monkeypatch, audit_events):
+    emitted = []
+
+    async def aemit(event_type, facts, durability=None):
+        emitted.append(event_type)
+        if event_type == "audit.exported":
+            raise audit.errors.SpoolFullError("full", event_id=None, state="refused")
+
+    monkeypatch.setattr(audit_events_trail(), "aemit", aemit)
+    with served(settings, monkeypatch) as (address, _, _):
+        connection = http.client.HTTPConnection(*address, timeout=SECONDS)
+        connection.request("GET", "/admin/audit-export", headers={"x-user": "root"})
+        with pytest.raises(http.client.IncompleteRead):
+            connection.getresponse().read()
+        connection.close()
+    assert emitted.count("audit.exported") == 1
+
+
+def audit_events_trail():
+    from audit_logging.capture.configuration import current_trail
+
+    return current_trail()
+
+
+SERVER = """
+import sys
+import uvicorn
+from audit_logging.integrations.fastapi import Access, audit_router
+from fastapi import FastAPI
+app = FastAPI()
+app.include_router(audit_router(access=lambda: Access(user_id="u-1")))
+config = uvicorn.Config(app, port=0, log_level="error")
+server = uvicorn.Server(config)
+config.load()
+import asyncio
+async def main():
+    server.lifespan = config.lifespan_class(config)
+    await server.startup()
+    print(server.servers[0].sockets[0].getsockname()[1], flush=True)
+    await server.main_loop()
+asyncio.run(main())
+"""
+
+
+def test_memory_stays_the_same_however_much_is_exported(settings, tmp_path):
+    """A million takes what twenty thousand take; the measurement of that is `make bench NAME=rest`."""
+    fill(settings, 20_000)
+    environment = {
+        **os.environ,
+        "AUDIT_OPENSEARCH_URL": settings.opensearch_url[0],
+        "AUDIT_STREAM": settings.stream,
+        "AUDIT_SPOOL_DIR": str(tmp_path / "spool"),
+    }
+    with subprocess.Popen([sys.executable, "-c", SERVER], stdout=subprocess.PIPE, env=environment) as process:
+        try:
+            port = int(process.stdout.readline())
+            assert lines_of(port, "until=2026-03-07") == 4000
+            before = peak_mib(process.pid)
+            assert lines_of(port, "until=2026-03-31") == 20_000
+            after = peak_mib(process.pid)
+        finally:
+            process.terminate()
+    assert after - before < 20
+    assert after < 150
+
+
+def lines_of(port, query=""):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection.request("GET", f"/admin/audit-export?{query}")
+    answer, lines = connection.getresponse(), 0
+    assert answer.status == 200
+    while piece := answer.read(1 << 16):
+        lines += piece.count(b"\n")
+    connection.close()
+    return lines
+
+
+def peak_mib(pid):
+    return int(re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())[1]) / 1024
