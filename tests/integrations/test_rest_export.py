@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import re
-import subprocess
-import sys
 import threading
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
 import audit_logging as audit
 from audit_logging.query import AuditReader
+from bench.rest import lines_of_export, peak_mib, serving
 from bench.trail_of import fill
 from tests.faults.proxy import FaultProxy
 from tests.integrations.rest import Browser, application
@@ -171,58 +168,13 @@ def audit_events_trail():
     return current_trail()
 
 
-SERVER = """
-import sys
-import uvicorn
-from audit_logging.integrations.fastapi import Access, audit_router
-from fastapi import FastAPI
-app = FastAPI()
-app.include_router(audit_router(access=lambda: Access(user_id="u-1")))
-config = uvicorn.Config(app, port=0, log_level="error")
-server = uvicorn.Server(config)
-config.load()
-import asyncio
-async def main():
-    server.lifespan = config.lifespan_class(config)
-    await server.startup()
-    print(server.servers[0].sockets[0].getsockname()[1], flush=True)
-    await server.main_loop()
-asyncio.run(main())
-"""
-
-
-def test_memory_stays_the_same_however_much_is_exported(settings, tmp_path):
+def test_memory_stays_the_same_however_much_is_exported(settings):
     """A million takes what twenty thousand take; the measurement of that is `make bench NAME=rest`."""
     fill(settings, 20_000)
-    environment = {
-        **os.environ,
-        "AUDIT_OPENSEARCH_URL": settings.opensearch_url[0],
-        "AUDIT_STREAM": settings.stream,
-        "AUDIT_SPOOL_DIR": str(tmp_path / "spool"),
-    }
-    with subprocess.Popen([sys.executable, "-c", SERVER], stdout=subprocess.PIPE, env=environment) as process:
-        try:
-            port = int(process.stdout.readline())
-            assert lines_of(port, "until=2026-03-07") == 4000
-            before = peak_mib(process.pid)
-            assert lines_of(port, "until=2026-03-31") == 20_000
-            after = peak_mib(process.pid)
-        finally:
-            process.terminate()
+    with serving(settings) as (process, port):
+        assert lines_of_export(port, "until=2026-03-07") == 4000
+        before = peak_mib(process)
+        assert lines_of_export(port, "until=2026-03-31") == 20_000
+        after = peak_mib(process)
     assert after - before < 20
     assert after < 150
-
-
-def lines_of(port, query=""):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    connection.request("GET", f"/admin/audit-export?{query}")
-    answer, lines = connection.getresponse(), 0
-    assert answer.status == 200
-    while piece := answer.read(1 << 16):
-        lines += piece.count(b"\n")
-    connection.close()
-    return lines
-
-
-def peak_mib(pid):
-    return int(re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())[1]) / 1024
