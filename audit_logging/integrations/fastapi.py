@@ -23,6 +23,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, FastAPI, Path, Query, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
+from starlette.convertors import PathConvertor, register_url_convertor
 
 from audit_logging.errors import FilterError, NotFoundError, SettingsError
 from audit_logging.integrations.fastapi_access import Access, all_of, granted_by
@@ -67,6 +68,15 @@ STATISTICS: Final = Statistics(
     distinct=2,
     distinct_exact=True,
 ).model_dump(mode="json")
+
+
+class _AnyText(PathConvertor):
+    """The rest of a path. An imported event brings its id along, which may hold slashes and whatever else."""
+
+    regex = r"[\s\S]*"
+
+
+register_url_convertor("audit_event_id", _AnyText())
 
 
 class EventPage(BaseModel):
@@ -150,13 +160,21 @@ def _add_search(router: APIRouter, reading: Callable[..., Any], max_limit: int) 
 
 def _add_get(router: APIRouter, reading: Callable[..., Any]) -> None:
     @router.get(
-        "/audit-logs/{event_id:path}",  # an imported event brings its id along, which may hold a slash
+        "/audit-logs/{event_id:audit_event_id}",
         responses={**responses(status_404="There is no such event."), 200: _example(EXAMPLE)},
         response_model=dict[str, Any],
     )
     async def get_event(
         reading: Annotated[Reading, Depends(reading)],
-        event_id: Annotated[str, Path(min_length=1, max_length=512, description="`event.id`, or writer-sequence.")],
+        event_id: Annotated[
+            str,
+            Path(
+                min_length=1,
+                max_length=512,
+                description="`event.id`, or writer-sequence.",
+                openapi_examples={"example": {"value": EXAMPLE["event"]["id"]}},
+            ),
+        ],
     ) -> Response:
         """Get one event by its id."""
         try:

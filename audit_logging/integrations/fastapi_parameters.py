@@ -24,9 +24,9 @@ EXAMPLES: Final = {
     "metadata": ["plan.tier=gold"],
     "text": "bad password",
     "since": "-24h",
-    "until": "2026-03-01T12:00:00Z",
+    "until": "now",
 }
-"""By keyword; the interactive page offers them."""
+"""By keyword; the interactive page offers them. They make sense together, too."""
 
 
 def filter_of_query(access: Callable[..., Access]) -> Callable[..., Filter]:

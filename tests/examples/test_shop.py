@@ -10,6 +10,7 @@ import pytest
 import structlog
 
 import audit_logging as audit
+from tests.query.trail import Trail, event
 
 
 @pytest.fixture
@@ -110,6 +111,25 @@ def test_no_secret_of_the_shop_is_in_the_trail(shop, audit_events):
     assert audit_events.types() == ["user.login", "api.call", "purchase.initiated", "purchase.completed", "api.call"]
     assert ann["x-session"] not in str(audit_events)
     assert "correct horse" not in str(audit_events)
+
+
+@pytest.mark.server
+def test_administrators_read_the_trail_in_the_shop_itself(shop, settings, client, monkeypatch):
+    """And nobody else does; that they read is in the trail."""
+    Trail(settings, client).add(event("e-1", user__id="u-ann"))
+    monkeypatch.setenv("AUDIT_OPENSEARCH_URL", settings.opensearch_url[0])
+    monkeypatch.setenv("AUDIT_STREAM", settings.stream)
+    with audit.record_events() as events:
+        ann, root = session_of(shop, "ann", "correct horse"), session_of(shop, "root", "s3cret")
+        assert shop.get("/admin/audit-logs").status_code == 401
+        refused = shop.get("/admin/audit-logs", headers=ann)
+        assert (refused.status_code, refused.json()["detail"]) == (403, "administrators only")
+        assert shop.get("/admin/audit-logs?user_id=u-ann", headers=root).json()["total"] == 1
+        assert shop.get("/admin/audit-logs/e-1", headers=root).json()["event"]["id"] == "e-1"
+        assert shop.get("/admin/audit-stats", headers=root).json()["total"] == 1
+        assert len(shop.get("/admin/audit-export", headers=root).text.splitlines()) == 1
+    assert {each["user"]["id"] for each in events.of("audit.searched")} == {"u-root"}
+    assert events.one("audit.exported")["user"] == {"id": "u-root", "name": "root", "roles": ["admin"]}
 
 
 def test_importing_the_library_is_cheap():

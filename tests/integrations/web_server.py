@@ -22,9 +22,9 @@ class _Server(uvicorn.Server):
 
 
 @contextmanager
-def serve(app):
+def serve(app, **options):
     """Run *app* and yield its address."""
-    server = _Server(uvicorn.Config(app, port=0, log_config=None, lifespan="off", proxy_headers=False))
+    server = _Server(uvicorn.Config(app, port=0, log_config=None, lifespan="off", proxy_headers=False, **options))
     thread = threading.Thread(target=server.run)
     thread.start()
     assert server.listening.wait(SECONDS)
