@@ -94,7 +94,7 @@ def check_names(request: Request) -> None:
     Raises:
         FilterError: There is such a one.
     """
-    known = set(_names(request.scope["route"].dependant))
+    known = set(_names(_dependant_of(request)))
     several = {name for name, condition in Filter.conditions().items() if condition.kind not in SINGLE}
     given = request.query_params
     for name in given:
@@ -104,6 +104,17 @@ def check_names(request: Request) -> None:
             raise FilterError(f"There is no parameter {name[:60]!r}; {hint}")
         if len(given.getlist(name)) > 1 and name not in several:
             raise FilterError(f"The parameter {name!r} is given more than once, and takes one value.")
+
+
+def _dependant_of(request: Request) -> Dependant:
+    """Return what the route depends on, with what the application added where it included the router.
+
+    Newer versions of FastAPI keep that apart from the route; without it more names are refused, and none fewer.
+    """
+    included = request.scope.get("fastapi", {}).get("effective_route_context")
+    route = request.scope["route"] if included is None else included
+    dependant: Dependant = route.dependant
+    return dependant
 
 
 def _names(dependant: Dependant) -> Iterator[str]:

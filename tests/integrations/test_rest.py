@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 import unicodedata
+from types import SimpleNamespace
 from typing import Annotated
 
 import httpx
@@ -79,7 +80,7 @@ class TestAccess:
         assert browser.problem(path, 403, user="mallory")["detail"] == "auditors only"
         assert set(audit_events.types()) == {"api.call"}
 
-    @pytest.mark.parametrize("granted", [None, True, {"user_id": "u-1"}, "u-1"])
+    @pytest.mark.parametrize("granted", [None, True, {"user_id": "u-1"}, SimpleNamespace(confinement={}, identity={})])
     def test_what_is_no_access_lets_nobody_in(self, granted, audit_events):
         assert "detail" in Browser(application(ELSEWHERE, access=lambda: granted)).problem("audit-logs", 500)
 
@@ -341,6 +342,16 @@ class TestProblems:
             return Access(user_id=token + key)
 
         Browser(application(ELSEWHERE, access=access)).problem("audit-logs?token=t&key=k", 503)
+
+    def test_and_those_of_where_it_is_included(self, audit_events):
+        def tracked(campaign: str):
+            return campaign
+
+        app = FastAPI()
+        router = audit_router(access=lambda: Access(user_id="u-1"), settings=ELSEWHERE, prefix="/audit")
+        app.include_router(router, prefix="/admin", dependencies=[Depends(tracked)])
+        Browser(app).problem("audit/audit-logs?campaign=x", 503)
+        Browser(app).problem("audit/audit-logs?campain=x", 422)
 
 
 @pytest.mark.server

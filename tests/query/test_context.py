@@ -7,6 +7,7 @@ import datetime as dt
 import pytest
 
 from audit_logging.errors import FilterError, NotFoundError
+from audit_logging.query.filter import Filter
 
 from .trail import event
 
@@ -94,3 +95,17 @@ def test_mistakes_are_one_sentence(reader, asked, sentence):
 def test_what_is_not_there_is_not_found(trail, reader):
     with pytest.raises(NotFoundError, match="There is no event"):
         reader.context("it")
+
+
+def test_an_event_that_does_not_meet_the_conditions_cannot_be_got(trail, reader):
+    trail.add(
+        event("same", at(1), organization__id="evil"),
+        event("same", at(2), organization__id="acme"),
+        event("theirs", at(3), organization__id="evil"),
+    )
+    assert reader.get("same").organization_id == "evil"
+    assert reader.get("same", organization_id="acme").organization_id == "acme"
+    assert reader.get("w1-2", Filter.of(organization_id="acme")).id == "same"
+    for hidden in ("theirs", "w1-1", "w1-3"):
+        with pytest.raises(NotFoundError):
+            reader.get(hidden, organization_id="acme")
