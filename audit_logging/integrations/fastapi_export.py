@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, get_args
 import orjson
 from fastapi.responses import StreamingResponse
 
+from audit_logging.errors import AuditError
 from audit_logging.integrations.fastapi_problems import HEADERS
 from audit_logging.integrations.fastapi_readings import EXPORTED
 from audit_logging.query.questions import now
@@ -97,10 +98,14 @@ class Export:
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield the content. The last of it comes when the export is recorded, or does not come at all."""
         events = self._first
-        while events:
-            self._rows += len(events)
-            yield await asyncio.to_thread(FORMATS[self._format].encode, events)
-            events = await self._next()
+        try:
+            while events:
+                self._rows += len(events)
+                yield await asyncio.to_thread(FORMATS[self._format].encode, events)
+                events = await self._next()
+        except AuditError as error:
+            await self.end(type(error).__name__)
+            raise
         await self.end()
 
     async def end(self, failure: str | None = None) -> None:
@@ -129,11 +134,7 @@ class ExportResponse(StreamingResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it; the trail hears how far it came."""
-        failure = "client disconnected"
         try:
             await super().__call__(scope, receive, send)
-        except Exception as error:
-            failure = type(error).__name__
-            raise
         finally:
-            await self._export.end(failure)  # without effect when it came to its end
+            await self._export.end("client disconnected")  # without effect when it is known how it ended
