@@ -191,7 +191,7 @@ class TestTenants:
 
 @pytest.mark.server
 class TestRecords:
-    def test_every_reading_is_an_event_with_reader_filter_and_rows(self, two_tenants, browser, audit_events):
+    def test_every_reading_is_an_event_with_reader_filter_and_rows(self, two_tenants, browser, settings, audit_events):
         browser.get("audit-logs?user_id=u-1&limit=3&since=-900d")
         browser.get("audit-logs/e-1")
         browser.get("audit-logs/nothing")
@@ -216,7 +216,7 @@ class TestRecords:
         for each in readings:
             assert each["user"] == {"id": "u-root", "name": "root"}
             assert each["source"]["ip"] == "203.0.113.7"
-            assert each["audit"]["metadata"]["resource"]
+            assert each["audit"]["metadata"]["resource"] == settings.stream
             assert each["event"]["outcome"] == "success"
 
     def test_a_tenant_finds_the_readings_of_its_own(self, two_tenants, browser, audit_events):
