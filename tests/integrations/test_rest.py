@@ -21,9 +21,10 @@ from hypothesis import strategies as st
 import audit_logging as audit
 from audit_logging.capture.configuration import swap_trail
 from audit_logging.capture.trail import Trail as CaptureTrail
-from audit_logging.errors import SettingsError
+from audit_logging.errors import IncompleteResultError, SettingsError, SpoolFullError
 from audit_logging.integrations.fastapi import Access, audit_router
 from audit_logging.integrations.fastapi_parameters import filter_of_query
+from audit_logging.integrations.fastapi_problems import problem_of
 from audit_logging.query.filter import Filter
 from audit_logging.settings import Settings
 from tests.query.trail import Trail, event
@@ -308,6 +309,19 @@ class TestProblems:
             raise HTTPException(499, "gone")
 
         assert Browser(application(ELSEWHERE, access=access)).problem("audit-logs", 499)["title"] == "Unknown"
+
+    @pytest.mark.parametrize(
+        ("error", "sentence"),
+        [
+            (IncompleteResultError("2 of 3 shards at 10.0.0.1 failed"), "Only a part of the answer"),
+            (SpoolFullError("/var/spool is full", event_id=None, state="refused"), "could not be recorded"),
+        ],
+    )
+    def test_what_may_pass_is_told_as_that(self, error, sentence):
+        answer = problem_of(error, {})
+        assert answer.status_code == 503
+        assert sentence in answer.body.decode()
+        assert str(error) not in answer.body.decode()
 
     @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "HEAD"])
     def test_there_is_nothing_but_reading(self, method, audit_events):
