@@ -1,7 +1,8 @@
 """How fast events get from the spool to OpenSearch, against the same documents as ready-made bodies.
 
-The limit: the very documents, serialised beforehand, in bulk bodies of 5 MB with explicit ids, on two connections to the
-same stream of the same server. Each round measures all contenders, in an order that changes, until all is searchable.
+The limit: the very documents, serialised beforehand, in bulk bodies of 5 MB with explicit ids, on two connections to
+the same stream of the same server. Each round measures all contenders, in an order that changes, until all is
+searchable.
 """
 
 from __future__ import annotations

@@ -100,9 +100,7 @@ class TestCredentials:
         file = tmp_path / "password"
         file.write_text("pässwörd")
         with serving(only(["Basic dTpww6Rzc3fDtnJk"])) as url:
-            client = Client(
-                Settings.load(opensearch_url=url, opensearch_username="u", opensearch_password_file=file)
-            )
+            client = Client(Settings.load(opensearch_url=url, opensearch_username="u", opensearch_password_file=file))
             assert client.request("GET", "/") == {"ok": True}
 
     def test_a_token_is_sent_as_it_is_given(self):
