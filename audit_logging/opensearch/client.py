@@ -117,30 +117,44 @@ class Client:
         timeout: float | None = None,
     ) -> bytes:
         """Do the same, and return the answer's body as it came: for answers that are not worth decoding."""
-        answer: bytes = self._open(method, path, params=params, body=body, timeout=timeout).data
-        return answer
+        body_read: bytes = self._ask(method, path, params, body, timeout=timeout).data
+        return body_read
 
-    def begin(self, method: str, path: str, *, params: Params | None = None, body: Body = None) -> UnreadAnswer:
-        """Do the same, and return when the answer begins: its body is read where it is worked on."""
-        answer = self._open(method, path, params=params, body=body, whole=False)
-        return UnreadAnswer(answer, lambda error: self._silence(error, _what(method, path)))
+    def begin(self, method: str, path: str, *, params: Params | None = None, body: Body = None) -> Callable[[], bytes]:
+        """Do the same, and return when the answer begins; what is returned reads its body, on any thread.
 
-    def _open(
+        An answer that nobody wants must be read all the same, or its connection is lost.
+        """
+        answer = self._ask(method, path, params, body, unread=True)
+
+        def read() -> bytes:
+            import urllib3
+
+            try:
+                body_read: bytes = answer.data
+            except urllib3.exceptions.HTTPError as error:
+                raise self._silence(error, _what(method, path)) from error
+            return body_read
+
+        return read
+
+    def _ask(
         self,
         method: str,
         path: str,
-        *,
         params: Params | None,
         body: Body,
+        *,
         timeout: float | None = None,
-        whole: bool = True,
+        unread: bool = False,
     ) -> Any:
+        """Return the response of the first host that gives one."""
         target = f"{path}?{urlencode({name: _parameter(value) for name, value in params.items()})}" if params else path
         data = orjson.dumps(body) if isinstance(body, Mapping) else body
         others, may_renew = len(self.urls) - 1, True
         while True:
             try:
-                return self._exchange(method, target, data, timeout, whole=whole)
+                return self._exchange(method, target, data, timeout, unread=unread)
             except UnreachableError as error:
                 if error.was_sent or not others:
                     raise
@@ -158,7 +172,7 @@ class Client:
     def _where(self) -> str:
         return ", ".join(self.urls)
 
-    def _exchange(self, method: str, target: str, data: bytes | None, timeout: float | None, *, whole: bool) -> Any:
+    def _exchange(self, method: str, target: str, data: bytes | None, timeout: float | None, *, unread: bool) -> Any:
         import urllib3
 
         transport = self._transport
@@ -173,8 +187,8 @@ class Client:
                 data,
                 headers,
                 retries=False,
+                preload_content=not unread,
                 timeout=self._settings.opensearch_timeout_seconds if timeout is None else timeout,
-                preload_content=whole,
             )
         except urllib3.exceptions.HTTPError as error:
             transport.mark_dead(connection)
@@ -221,32 +235,6 @@ class Client:
             " `audit-logging server up`.",
             was_sent=not never_connected,
         )
-
-
-class UnreadAnswer:
-    """An answer whose body waits to be read."""
-
-    def __init__(self, answer: Any, explain: Callable[[Exception], UnreachableError]) -> None:
-        self._answer = answer
-        self._explain = explain
-
-    def read(self) -> bytes:
-        """Return the body as it came.
-
-        Raises:
-            UnreachableError: The answer broke off.
-        """
-        from urllib3.exceptions import HTTPError
-
-        try:
-            body: bytes = self._answer.data
-        except HTTPError as error:
-            raise self._explain(error) from error
-        return body
-
-    def close(self) -> None:
-        """Do without the body."""
-        self._answer.close()
 
 
 def _what(method: str, target: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from audit_logging.errors import (
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from audit_logging.query.outfile import Output
     from audit_logging.query.page import Page, Stored
     from audit_logging.query.parts import Part
+    from audit_logging.query.protected import ProtectedFields
     from audit_logging.query.view import Requests, View
     from audit_logging.settings import Settings
 
@@ -60,9 +62,23 @@ LOSSES: Final = 3
 """How often in a row the server may give up its view before a part is complete."""
 
 
+@dataclass(frozen=True)
+class Source:
+    """What an export reads from.
+
+    Attributes:
+        client: The cluster.
+        settings: Which stream.
+        protected: How its protected fields are searched.
+    """
+
+    client: Client
+    settings: Settings
+    protected: ProtectedFields | None
+
+
 def export(
-    client: Client,
-    settings: Settings,
+    source: Source,
     given: Filter,
     path: str | os.PathLike[str],
     *,
@@ -76,6 +92,7 @@ def export(
     _check("format", format, FORMATS)
     if method is not None:
         _check("method", method, METHODS)
+    settings = source.settings
     target = target_of(path)
     begun = _now()
     state = State(
@@ -92,9 +109,9 @@ def export(
     )
     with explaining_disk(target):
         if target is None:
-            return _run(_Export(client, settings, StandardOutput(state), method, progress))
+            return _run(_Export(source, StandardOutput(state), method, progress))
         with _part_file(target, state, fresh=fresh) as part_file:
-            return _run(_Export(client, settings, part_file, method, progress))
+            return _run(_Export(source, part_file, method, progress))
 
 
 def _run(export: _Export) -> ExportReport:
@@ -150,11 +167,9 @@ def _part_file(target: Path, wanted: State, *, fresh: bool) -> Iterator[PartFile
 class _Export:
     """Reads until all is in the output."""
 
-    def __init__(
-        self, client: Client, settings: Settings, output: Output, method: str | None, progress: Progress | None
-    ) -> None:
-        self._client = client
-        self.settings = settings
+    def __init__(self, source: Source, output: Output, method: str | None, progress: Progress | None) -> None:
+        self._source = source
+        self.settings = source.settings
         self.output = output
         self._state = output.state
         self._method = method
@@ -173,7 +188,9 @@ class _Export:
             before = self._state.next
             try:
                 with (
-                    contextlib.closing(AheadRequests(self._client, self.settings)) as requests,
+                    contextlib.closing(
+                        AheadRequests(self._source.client, self.settings, self._source.protected)
+                    ) as requests,
                     contextlib.closing(self._open(requests)) as view,
                 ):
                     self._read_parts(view)

@@ -60,7 +60,7 @@ class Separator:
 
 @dataclass(frozen=True)
 class Page:
-    """One answer to a search that was sorted by a number, and then by a :class:`Separator`.
+    """One answer to a search that was sorted by numbers, the last of them a :class:`Separator`.
 
     Attributes:
         head: All of the answer but its hits, parsed.
@@ -103,10 +103,10 @@ class Page:
         return cls(head, hits, len(raw), raw, begin, separator)
 
     @property
-    def last(self) -> int:
-        """First sort value of the last hit."""
+    def last(self) -> list[int]:
+        """Sort values of the last hit."""
         begin = self._raw.rfind(_SORT) + len(_SORT)
-        return int(self._raw[begin : -len(self._separator.mark + _END)])
+        return [int(value) for value in self._raw[begin : -len(b"]}" + _END)].split(b",")]
 
     def events(self) -> list[Stored]:
         """Return the stored events in the order of the page.

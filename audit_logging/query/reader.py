@@ -197,6 +197,8 @@ class AuditReader(Connection):
     ) -> ExportReport:
         """Write all events to a file, byte for byte as they are stored, with a manifest beside it.
 
+        Protected values stay sealed, so that an erasure reaches them in the export as well.
+
         The file appears under its name when it is complete, readable by its owner only; an existing one is replaced.
         Until then it grows as ``<path>.part``; whatever ends the export, the same call goes on with it. The export is
         itself an event of the trail, ``audit.exported``, unless the setting ``audit_exports`` is off.
@@ -218,11 +220,10 @@ class AuditReader(Connection):
             QueryError: The file cannot be written.
             ExportNotRecordedError: The file is complete, but the trail could not record the export.
         """
-        from audit_logging.query.export import export
+        from audit_logging.query.export import Source, export
 
         return export(
-            self._client,
-            self.settings,
+            Source(self._client, self.settings, self._protected),
             filter_of(where, conditions),
             path,
             format=format,

@@ -11,11 +11,12 @@ from audit_logging.errors import OpenSearchError
 from audit_logging.query.exchange import explained
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from concurrent.futures import Future
 
-    from audit_logging.opensearch.client import Client, UnreadAnswer
+    from audit_logging.opensearch.client import Client
     from audit_logging.query.exchange import Request
+    from audit_logging.query.protected import ProtectedFields
     from audit_logging.settings import Settings
 
 
@@ -25,16 +26,17 @@ class AheadRequests:
     Reading on the other thread as well would make both wait for the interpreter, dozens of times a page. Close it.
     """
 
-    def __init__(self, client: Client, settings: Settings) -> None:
+    def __init__(self, client: Client, settings: Settings, protected: ProtectedFields | None) -> None:
         self._client = client
         self._settings = settings
+        self._protected = protected
         self._pool = ThreadPoolExecutor(1, "audit-logging-export")
-        self._begun: Future[UnreadAnswer] | None = None
+        self._begun: Future[Callable[[], bytes]] | None = None
 
     def ask(self, request: Request) -> bytes:
         """Return an answer as it came."""
         with self._explaining():
-            return self._send(request).read()
+            return self._send(request)()
 
     def begin(self, request: Request) -> None:
         """Send a request whose answer :meth:`take` returns."""
@@ -46,17 +48,18 @@ class AheadRequests:
         assert self._begun is not None
         begun, self._begun = self._begun, None
         with self._explaining():
-            return begun.result().read()
+            return begun.result()()
 
     def close(self) -> None:
         """Forget what is under way."""
         self._pool.shutdown()
         if self._begun is not None:
             with contextlib.suppress(OpenSearchError):
-                self._begun.result().close()
+                self._begun.result()()
 
-    def _send(self, request: Request) -> UnreadAnswer:
-        return self._client.begin(request.method, request.path, params=request.params, body=request.body)
+    def _send(self, request: Request) -> Callable[[], bytes]:
+        body = request.body if self._protected is None else self._protected.asked(request.body)
+        return self._client.begin(request.method, request.path, params=request.params, body=body)
 
     @contextlib.contextmanager
     def _explaining(self) -> Iterator[None]:

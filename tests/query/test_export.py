@@ -57,12 +57,9 @@ def spy_on(reader, monkeypatch, spy):
     """Let *spy* see every request of an export; it is given the sending and answers with bytes."""
     begin = reader._client.begin
 
-    class Read:
-        def __init__(self, answer):
-            self.read, self.close = lambda: answer, lambda: None
-
     def spied(method, path, **rest):
-        return Read(spy(lambda *args, **more: begin(*args, **more).read(), method, path, **rest))
+        answer = spy(lambda *args, **more: begin(*args, **more)(), method, path, **rest)
+        return lambda: answer
 
     monkeypatch.setattr(reader._client, "begin", spied)
 
@@ -167,6 +164,20 @@ def test_events_in_many_backing_indices_and_out_of_their_time_come_in_order(trai
     )
     behind = max(n for n, d in enumerate(expected) if d["@timestamp"] <= unsealed["@timestamp"]) + 1
     assert lines_of(tmp_path / "x") == [*expected[:behind], unsealed, unsealed, *expected[behind:]]
+
+
+def test_backing_indices_may_have_several_shards(trail, reader, tmp_path, small_parts, method):
+    """Then documents of one index have the same place in different shards."""
+    settings = {"template": {"settings": {"number_of_shards": 3, "number_of_replicas": 0}}}
+    reader._client.request("PUT", f"/_component_template/{reader.settings.stream}-settings", body=settings)
+    stored = []
+    for index in range(2):
+        trail.rollover()
+        stored += trail.add(*(event(f"{index}-{n}", f"2026-03-0{index + 1}T12:00:{n:02}.000000Z") for n in range(40)))
+    for unordered in (False, True):
+        assert reader.export(tmp_path / "x", method=method, unordered=unordered).events == 80
+        found = lines_of(tmp_path / "x")
+        assert (sorted(found, key=lambda each: each["@timestamp"]) if unordered else found) == stored
 
 
 def test_unordered_is_every_event_too(stored, reader, tmp_path, method, small_parts):
