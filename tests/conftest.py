@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -20,6 +21,14 @@ if TYPE_CHECKING:
 # A shell that runs the tests in the background lets them, and all they start, ignore interrupts; some test just those.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def _the_librarys_log_is_on() -> None:
+    """Undo what another test's ``dictConfig`` did: by default it disables every logger that is there already."""
+    log = logging.getLogger("audit_logging")
+    log.disabled, log.propagate = False, True
+    log.setLevel(logging.NOTSET)
 
 
 @pytest.fixture

@@ -36,6 +36,7 @@ _AS_GIVEN: Final[dict[str, Any]] = {
     "console": False,
     "ship": True,
     "audit_searches": False,
+    "audit_exports": False,
     "redact_keys": frozenset(),
     "allowed_metadata": {},
     "erasable_fields": frozenset(),
@@ -189,6 +190,7 @@ class AuditAdmin(admin.AuditAdmin):
         # As it is stored: what is protected stays so in the archive, and only so do the hashes agree.
         with AuditReader(settings=self.settings.model_copy(update={**_AS_GIVEN, "stream": index})) as reader:
             reader.export(path)
+        Path(f"{path}.manifest.json").unlink(missing_ok=True)  # the archive's own says more, and says it last
 
     def _without_secrets(self, text: str) -> str:
         if not self.settings.detect_secrets:

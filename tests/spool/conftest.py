@@ -44,7 +44,9 @@ def program():
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            # Without measuring coverage: that takes a lock of its own at every call, which a fork may find held.
+            env={name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
+            | {"PYTHONUNBUFFERED": "1"},
         )
         started.append(process)
         return process
