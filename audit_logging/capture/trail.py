@@ -145,7 +145,7 @@ class Trail:
         from audit_logging.shipping.shipper import Shipper
 
         shipper = Shipper(
-            self.settings, writer.directory, writer.reader, writer.on_acknowledged, self._tell_of_dead_letter
+            self.settings, writer.directory, writer.reader, writer.on_acknowledged, self.tell_of_dead_letter
         )
         try:
             shipper.start()
@@ -153,7 +153,7 @@ class Trail:
             return
         self._shipper = shipper
 
-    def _tell_of_dead_letter(self, letter: DeadLetter) -> None:
+    def tell_of_dead_letter(self, letter: DeadLetter) -> None:
         """Say in the trail which event is missing in it, for its writer's chain has a gap there."""
         if letter.event_type == DEAD_LETTERED:  # or one that is refused itself would bring forth the next
             return

@@ -78,9 +78,9 @@ def emit(
     with _shipping_warnings_kept() as warnings:
         try:
             event_id = trail.emit(event_type, keywords, durability)
-            problem = _why_it_cannot_ship(settings)
+            problem = why_it_cannot_ship(settings)
         except NotIndexedError as error:
-            why = _why_it_cannot_ship(settings) or ""
+            why = why_it_cannot_ship(settings) or ""
             raise NotIndexedError(f"{error} {why}".rstrip(), event_id=error.event_id, state=error.state) from error
         finally:
             remaining = trail.shutdown(0.0 if problem else settings.shutdown_timeout_seconds)
@@ -145,7 +145,7 @@ def _json(text: str, name: str) -> Any:
         raise click.BadParameter(f"{text[:80]!r} is not JSON ({error}).", param_hint=name) from None
 
 
-def _why_it_cannot_ship(settings: Settings) -> str | None:
+def why_it_cannot_ship(settings: Settings) -> str | None:
     """Return why there is no use in waiting for the event to arrive, in one sentence."""
     if not settings.opensearch_url:
         return "No OpenSearch is configured (--url, AUDIT_OPENSEARCH_URL)."

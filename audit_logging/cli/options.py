@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
 from audit_logging.settings import Settings
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -54,5 +52,11 @@ def resolve_settings(**given: Any) -> Settings:
     click.echo(f"Using the local server at {server.url}.", err=True)
     return settings.model_copy(update=server.settings())
 
+
+spool_dir_option = click.option(
+    "--spool-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Directory of the spool (default: AUDIT_SPOOL_DIR, else `spool` under AUDIT_HOME).",
+)
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")

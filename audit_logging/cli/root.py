@@ -17,6 +17,8 @@ COMMANDS = {
     "doctor": "audit_logging.cli.doctor:doctor",
     "demo": "audit_logging.cli.demo:demo",
     "emit": "audit_logging.cli.emit:emit",
+    "ship": "audit_logging.cli.ship:ship",
+    "spool": "audit_logging.cli.spool:spool",
     "import": "audit_logging.cli.importing:import_",
     "search": "audit_logging.cli.reading:search",
     "show": "audit_logging.cli.show:show",

@@ -186,7 +186,7 @@ class Client:
                 connection.url_prefix + target,
                 data,
                 headers,
-                retries=False,
+                retries=urllib3.Retry(False),
                 preload_content=not unread,
                 timeout=self._settings.opensearch_timeout_seconds if timeout is None else timeout,
             )
@@ -229,11 +229,15 @@ class Client:
             )
         if isinstance(error, theirs.ReadTimeoutError):
             return UnreachableError(f"{self._where} did not answer {what} in time. Is it overloaded or stopped?")
-        never_connected = isinstance(error, theirs.NewConnectionError | theirs.ConnectTimeoutError)
+        if isinstance(error, theirs.NewConnectionError | theirs.ConnectTimeoutError):
+            return UnreachableError(
+                f"No OpenSearch answers at {self._where} ({cause}). Check the URL, or start one here with"
+                " `audit-logging server up`.",
+                was_sent=False,
+            )
         return UnreachableError(
-            f"No OpenSearch answers at {self._where} ({cause}). Check the URL, or start one here with"
-            " `audit-logging server up`.",
-            was_sent=not never_connected,
+            f"{self._where} broke off {what} ({cause}). Did it end, is a proxy in between, or is it https where http is"
+            " asked for?"
         )
 
 

@@ -10,6 +10,7 @@ import orjson
 from audit_logging.errors import CredentialsError, NotFoundError, OpenSearchError, RefusedError, UnreachableError
 
 CREATED, CONFLICT = 201, 409
+_CREATED_ITEM = b'{"create":{"status":201}}'
 _BAD_REQUEST, _TOO_LARGE, _TOO_MANY_REQUESTS, _SERVER_ERROR = 400, 413, 429, 500
 
 
@@ -69,6 +70,8 @@ def judge_items(body: bytes, count: int) -> dict[int, Verdict]:
     Raises:
         ValueError: It does not speak of *count* events, so it is no answer to this request.
     """
+    if body == b'{"items":[%b]}' % b",".join([_CREATED_ITEM] * count):  # as nearly always, and ten times as fast
+        return {}
     answer = orjson.loads(body)
     items = answer.get("items") if isinstance(answer, dict) else None
     if not isinstance(items, list) or len(items) != count:

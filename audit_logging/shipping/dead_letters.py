@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from audit_logging.errors import AuditError
+from audit_logging.errors import AuditError, CredentialsError, RefusedError
+from audit_logging.shipping.answer import CONFLICT, explain
 from audit_logging.shipping.batch import document_id
+from audit_logging.shipping.notices import Notices
+from audit_logging.shipping.stream import Stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from audit_logging.opensearch.client import Client
     from audit_logging.spool.segment import Record
 
 
@@ -131,9 +135,28 @@ class DeadLetters:
             )
         return _read(path)
 
-    def remove(self, letter: DeadLetter) -> None:
-        """Delete one that is in the stream now."""
+    def replay(self, letter: DeadLetter, client: Client) -> str | None:
+        """Send one again under its own ``_id``, and remove it when it is stored.
+
+        Returns:
+            Why it was refused again; None when it is stored, now or since an earlier attempt.
+
+        Raises:
+            UnreachableError: There was no answer; try again, which does no harm.
+            CredentialsError: The role may not write.
+            NoStreamError: Its stream does not exist: OpenSearch would make an ordinary index of that name.
+        """
+        Stream(client, letter.stream, Notices()).require()
+        try:
+            client.request("PUT", f"/{letter.stream}/_create/{letter.id}", body=letter.document.encode())
+        except CredentialsError:
+            raise
+        except RefusedError as error:
+            if error.status != CONFLICT:
+                detail = error.body.get("error") if isinstance(error.body, dict) else None
+                return explain(detail) or str(error)
         self.file_of(letter.id).unlink(missing_ok=True)
+        return None
 
 
 def _place(path: Path) -> tuple[str, int, str]:

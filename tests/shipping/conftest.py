@@ -1,29 +1,13 @@
-"""What the tests of shipping share: a stream that is set up, a proxy before it, a trail that ships through the proxy."""
+"""What the tests of shipping share: a trail that ships through a proxy."""
 
 import pytest
 
 from audit_logging.capture.trail import Trail
-from audit_logging.opensearch.admin import AuditAdmin
-from audit_logging.shipping import backoff
-from tests.faults.proxy import FaultProxy
+from tests.faults.conftest import prepared, proxy  # noqa: F401 - fixtures
 
 
 @pytest.fixture
-def prepared(settings, monkeypatch):
-    """Settings of a stream that is set up; what fails is tried again soon."""
-    monkeypatch.setattr(backoff, "FIRST_SECONDS", 0.02)
-    AuditAdmin(settings=settings).setup()
-    return settings
-
-
-@pytest.fixture
-def proxy(prepared):
-    with FaultProxy(prepared.opensearch_url[0]) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-def through_proxy(prepared, proxy):
+def through_proxy(prepared, proxy):  # noqa: F811
     """Settings that lead through the proxy, without waiting for batches to fill."""
     return prepared.model_copy(update={"opensearch_url": (proxy.url,), "batch_seconds": 0.02})
 

@@ -1,0 +1,184 @@
+"""`audit-logging ship`: the sidecar, which ships what others have written."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from audit_logging.cli.options import connection_options, json_option, spool_dir_option
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+    from types import FrameType
+
+    from audit_logging.settings import Settings
+    from audit_logging.shipping.dead_letters import DeadLetter
+    from audit_logging.shipping.shipper import Shipper
+
+EXIT_OPENSEARCH, EXIT_PROMISE = 3, 4
+_LOOK_SECONDS = 0.1
+
+
+@click.command()
+@click.option("--once", is_flag=True, help="Ship what is there, and end.")
+@click.option(
+    "--patience",
+    "patience_seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="With --once: how long nothing may move before it gives up.",
+)
+@spool_dir_option
+@connection_options
+@json_option
+def ship(*, once: bool, patience_seconds: float, spool_dir: Path | None, settings: Settings, as_json: bool) -> None:
+    """Ship the spools of processes that do not ship themselves.
+
+    Those are the dead, and the living whose setting `ship` is false (AUDIT_SHIP=false): they only write, and this does
+    the rest. It runs until SIGTERM or Ctrl-C. Any number may run beside each other.
+
+    With --once it ships what is there and ends: with 0 when nothing remains, with 3 when OpenSearch cannot be reached
+    or refuses, with 4 when a spool cannot be read.
+
+    \b
+    Examples:
+      audit-logging ship --spool-dir /var/lib/shop/audit
+      audit-logging ship --once --spool-dir /var/lib/shop/audit
+    """
+    if spool_dir is not None:
+        settings = settings.model_copy(update={"spool_dir": spool_dir})
+    if once:
+        _ship_once(settings, patience_seconds, as_json=as_json)
+    else:
+        _ship_until_told(settings)
+
+
+def _shipper(settings: Settings) -> Shipper:
+    from audit_logging.shipping.shipper import Shipper
+    from audit_logging.spool.directory import SpoolDirectory
+
+    directory = SpoolDirectory(settings.spool_path, settings.stream)
+    return Shipper(settings, directory, None, on_dead_letter=_teller(settings))
+
+
+def _teller(settings: Settings) -> Callable[[DeadLetter], None]:
+    """Return what tells the trail of a dead letter, as a writer of its own that leaves its shipping to the sidecar."""
+    from audit_logging.capture.trail import Trail
+
+    def tell(letter: DeadLetter) -> None:
+        trail = Trail(settings.model_copy(update={"ship": False, "console": False}))
+        trail.tell_of_dead_letter(letter)
+        trail.shutdown(0)
+
+    return tell
+
+
+def _ship_once(settings: Settings, patience_seconds: float, *, as_json: bool) -> None:
+    from audit_logging.cli.emit import why_it_cannot_ship
+
+    shipped = 0
+    problem = why_it_cannot_ship(settings)
+    if problem is None:
+        shipper = _shipper(settings)
+        shipper.start()
+        shipper.end_when_done()
+        with _progress() as show:
+            _watch(shipper, patience_seconds, show)
+        shipper.finish(0)
+        shipped, problem = shipper.shipped, shipper.notices.last_problem or None
+    remaining, unreadable = _remaining(settings)
+    _report(settings, shipped, remaining, problem, unreadable, as_json=as_json)
+    if unreadable:
+        sys.exit(EXIT_PROMISE)
+    if remaining:
+        sys.exit(EXIT_OPENSEARCH)
+
+
+def _watch(shipper: Shipper, patience_seconds: float, show: Callable[[int], None]) -> None:
+    """Return when it has ended, or nothing has moved for too long."""
+    shipped, moved = -1, time.monotonic()
+    while not shipper.wait(_LOOK_SECONDS) and time.monotonic() < moved + patience_seconds:
+        if shipper.shipped != shipped:
+            shipped, moved = shipper.shipped, time.monotonic()
+            show(shipped)
+
+
+def _remaining(settings: Settings) -> tuple[int, list[str]]:
+    """Return how many events of the stream wait, but for those whose process ships them, and what cannot be read."""
+    from audit_logging.errors import AuditError
+    from audit_logging.spool.directory import SpoolDirectory
+    from audit_logging.spool.reader import SpoolReader
+
+    count = 0
+    unreadable = []
+    for directory in SpoolDirectory(settings.spool_path, settings.stream).claim():
+        try:
+            count += SpoolReader(directory.path).count_waiting()
+        except (AuditError, OSError) as error:
+            unreadable.append(str(error))
+        directory.release()
+    return count, unreadable
+
+
+def _report(
+    settings: Settings, shipped: int, remaining: int, problem: str | None, unreadable: list[str], *, as_json: bool
+) -> None:
+    why = " ".join([*unreadable, *([problem] if problem and remaining else [])])
+    if as_json:
+        from audit_logging.cli.output import print_json
+
+        print_json({"shipped": shipped, "remaining": remaining, "problem": why or None})
+        return
+    click.echo(f"{_events(shipped)} shipped to {settings.stream}.")
+    if remaining:
+        click.echo(f"{_events(remaining)} remain in the spool {settings.spool_path}: {why or 'time ran out'}", err=True)
+    elif why:
+        click.echo(why, err=True)
+
+
+def _ship_until_told(settings: Settings) -> None:
+    from audit_logging.opensearch.client import Client
+
+    Client(settings).close()  # what is wrong with the settings stops this now, and not in the background
+    told = threading.Event()
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        told.set()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    shipper = _shipper(settings)
+    shipper.start()
+    click.echo(f"Shipping from {settings.spool_path} to {settings.stream}; end with Ctrl-C or SIGTERM.", err=True)
+    with _progress() as show:
+        while not told.wait(_LOOK_SECONDS):
+            show(shipper.shipped)
+    for number, handler in before.items():  # whoever is impatient now may end it at once
+        signal.signal(number, handler)
+    shipper.finish(settings.shutdown_timeout_seconds)
+    click.echo(f"{_events(shipper.shipped)} shipped to {settings.stream}.", err=True)
+
+
+def _events(count: int) -> str:
+    return "1 event" if count == 1 else f"{count:,} events"
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int], None]]:
+    """Show how many were shipped on a terminal, and nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.status import Status
+
+    with Status("Shipping …", console=Console(stderr=True)) as status:
+        yield lambda shipped: status.update(f"{_events(shipped)} shipped …")

@@ -1,0 +1,15 @@
+"""`audit-logging spool`: look at what is on this host's disk."""
+
+from __future__ import annotations
+
+import click
+
+from audit_logging.cli.dead import dead
+
+
+@click.group()
+def spool() -> None:
+    """Look at what waits on this host's disk, or was refused."""
+
+
+spool.add_command(dead)
