@@ -210,7 +210,7 @@ def test_hosts_at_once_do_it_once(trail, settings, tmp_path):
 def test_of_two_hosts_one_rolls_over(trail):
     """The second would close an index that was opened a moment ago."""
     trail.emit("u-1")
-    time.sleep(0.5)  # so that the write index is older than the time between two requests
+    time.sleep(3)  # so that the write index is older than the time between two requests
     trail.later(days=1)
     other = trail.retention()
     [seen] = other.plan().to_do("roll over")
