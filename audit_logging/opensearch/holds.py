@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import datetime as dt
 import secrets
-import time
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from audit_logging.errors import HoldError, NotFoundError, RefusedError
+from audit_logging.opensearch.settling import settled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,12 +37,7 @@ MAX_RECORDS: Final = 10_000
 MOST_INDICES: Final = 10_000
 """Backing indices that one aggregation tells apart."""
 
-SETTLE_SECONDS: Final = 10.0
-"""How long shards are awaited that are being opened or closed: by another host's rollover, or by a deletion."""
-
-_POLL_SECONDS: Final = 0.1
 _BAD_REQUEST: Final = 400
-_UNAVAILABLE: Final = 503
 _CLAUSES: Final = ("filter", "must_not", "should")
 _PLAIN_KINDS: Final = frozenset({"match_all", "term", "terms", "range", "wildcard", "match", "exists", "ids"})
 _LOCK: Final = "index.blocks.read_only"
@@ -193,18 +188,10 @@ def covered(client: Client, stream: str, hold: Hold, every: Iterable[str]) -> se
 
 
 def search(client: Client, stream: str, body: dict[str, Any]) -> dict[str, Any]:
-    """Search in *stream*; an answer that stays partial for ``SETTLE_SECONDS`` is an error."""
+    """Search in *stream*; an answer that would be partial is an error."""
     params = {"allow_partial_search_results": False}
-    end = time.monotonic() + SETTLE_SECONDS
-    while True:
-        try:
-            answer: dict[str, Any] = client.request("POST", f"/{stream}/_search", params=params, body=body)
-        except RefusedError as error:
-            if error.status != _UNAVAILABLE or time.monotonic() > end:
-                raise
-            time.sleep(_POLL_SECONDS)
-        else:
-            return answer
+    answer: dict[str, Any] = settled(lambda: client.request("POST", f"/{stream}/_search", params=params, body=body))
+    return answer
 
 
 def kept_indices(client: Client, stream: str, every: Iterable[str]) -> set[str]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from audit_logging.errors import OpenSearchError, SettingsError
 from audit_logging.opensearch.client import Client
+from audit_logging.opensearch.settling import settled
 from audit_logging.query.exchange import checked, explained
 from audit_logging.query.protected import ProtectedFields
 from audit_logging.query.questions import Questions
@@ -38,7 +39,9 @@ class Connection:
     def _send(self, request: Request) -> Answer:
         body = request.body if self._protected is None else self._protected.asked(request.body)
         try:
-            answer = self._client.request(request.method, request.path, params=request.params, body=body)
+            answer = settled(
+                lambda: self._client.request(request.method, request.path, params=request.params, body=body)
+            )
         except OpenSearchError as error:
             better = explained(error, self.settings)
             if better is error:
