@@ -105,7 +105,7 @@ class Trail:
         if self._shipper is not None:
             self._shipper.wake()
         if durability == "disk":
-            writer.sync(sequence)
+            writer.sync(sequence, document.event_id)
         elif indexed:
             self._wait_until_indexed(writer, sequence, document.event_id)
         if self._console:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from typing import TYPE_CHECKING, Final
 
-from audit_logging.errors import SpoolFullError
+from audit_logging.errors import NotIndexedError, SpoolFullError, SpoolWriteError
 from audit_logging.events.bounds import MAX_DOCUMENT_BYTES
-from audit_logging.integrity.seal import Chain, new_writer_id
+from audit_logging.integrity.seal import Chain, SealedDocument, new_writer_id
+from audit_logging.spool.damage import DamagedBytes
 from audit_logging.spool.directory import SpoolDirectory, WriterDirectory
 from audit_logging.spool.reader import SpoolReader
 from audit_logging.spool.refusals import Refusals
@@ -37,9 +39,13 @@ class Writer:
         self.directory = SpoolDirectory(settings.spool_path, settings.stream)
         self.ships = settings.ship and bool(settings.opensearch_url)
         self._settings = settings
-        self._lock = threading.Lock()
+        # Reentrant, because Python may run the handler of a signal, or a finalizer, in the middle of an append, and
+        # that may emit; and because waiting on another kind can lose the lock to a handler that raises.
+        self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
+        self._is_busy = False  # with what must not be begun again in the middle
         self._chain = Chain(new_writer_id())
+        self._unsettled: SealedDocument | None = None  # what was to be written when a signal's handler raised
         self._home: WriterDirectory | None = None
         self._spool: SpoolWriter | None = None
         self._bytes_allowed = settings.spool_max_bytes  # of all that was ever appended: what became free is added
@@ -77,25 +83,86 @@ class Writer:
             SpoolFullError: There was no room for as long as the call may block.
             SpoolWriteError: The disk refused.
         """
-        with self._lock:
-            spool = self._spool or self._begin()
-            size = len(document.canonical)
-            if spool.bytes_appended + size > self._bytes_allowed and not self._wait_until(
-                lambda: spool.bytes_appended + size <= self._bytes_allowed, self._settings.spool_block_seconds
-            ):
-                raise SpoolFullError(
-                    f"The spool {self.directory.path} is full ({self._settings.spool_max_bytes} bytes,"
-                    f" {self.waiting} events waiting). Is OpenSearch away? Raise spool_max_bytes or make it reachable."
-                    " The event was not accepted.",
-                    event_id=document.event_id,
-                    state="refused",
-                )
-            sealed = self._chain.seal(document.canonical, document.splice)
-            spool.append(sealed.payload)
-            self._chain.advance(sealed)
-            if awaited:
-                self._awaited[sealed.sequence] = ""
-            return sealed.sequence
+        try:
+            with self._lock:
+                if self._is_busy:
+                    return self._append_aside(document, awaited=awaited)
+                spool = self._spool or self._begin()
+                if spool.bytes_appended + len(document.canonical) > self._bytes_allowed:
+                    self._wait_for_room(spool, document)
+                try:
+                    self._is_busy = True
+                    if self._unsettled is not None:
+                        self._settle(spool)
+                    self._unsettled = sealed = self._chain.seal(document.canonical, document.splice)
+                    spool.append(sealed.payload)
+                    self._chain.advance(sealed)
+                    self._unsettled = None
+                finally:
+                    self._is_busy = False
+                if awaited:
+                    self._awaited[sealed.sequence] = ""
+                return sealed.sequence
+        except SpoolWriteError as error:
+            error.event_id = document.event_id
+            raise
+
+    def _append_aside(self, document: Document, *, awaited: bool) -> int:
+        """Write *document* as another writer, since the handler that emits it interrupted this one in the middle.
+
+        That writer ends with it, so it is adopted like any that died. It is on the disk itself at once.
+        """
+        aside = Writer(self._settings.model_copy(update={"ship": False}))
+        aside.sync(aside.append(document), document.event_id)
+        aside.close()
+        if awaited:
+            raise NotIndexedError(
+                f"Event {document.event_id} was emitted in the middle of another emit call (by a signal's handler or a"
+                " finalizer), which cannot wait. It is in the spool and will still be shipped; do not emit it again.",
+                event_id=document.event_id,
+                state="spooled",
+            )
+        return 0
+
+    def _wait_for_room(self, spool: SpoolWriter, document: Document) -> None:
+        size = len(document.canonical)
+        if not self._wait_until(lambda: self._make_room(spool, size), self._settings.spool_block_seconds):
+            raise SpoolFullError(
+                f"The spool {self.directory.path} is full ({self._settings.spool_max_bytes} bytes,"
+                f" {self.waiting} events waiting). Is OpenSearch away? Raise spool_max_bytes or make it reachable."
+                " The event was not accepted.",
+                event_id=document.event_id,
+                state="refused",
+            )
+
+    def _settle(self, spool: SpoolWriter) -> None:
+        """Go by what is in the spool where an append was broken off: by the disk, or by the handler of a signal."""
+        try:
+            spool.settle()
+        except OSError:  # appending tries again, and raises what is to be raised
+            return
+        if self._unsettled is not None and spool.sequence == self._unsettled.sequence:
+            self._chain.advance(self._unsettled)
+        self._unsettled = None
+
+    def _make_room(self, spool: SpoolWriter, size: int) -> bool:
+        """Whether there is room for so many bytes more, or nothing else in the spool.
+
+        What is acknowledged of the segment that is written takes room too, and goes when the next is begun.
+        """
+        if spool.bytes_appended + size <= self._bytes_allowed:
+            return True
+        if self.reader is None or self.waiting:
+            return False
+        try:
+            self._is_busy = True
+            with contextlib.suppress(OSError):  # it raises with what is appended next
+                spool.roll()
+        finally:
+            self._is_busy = False
+        self.reader.remove_acknowledged()
+        self._count_freed()
+        return True
 
     @property
     def has_room(self) -> bool:
@@ -103,15 +170,32 @@ class Writer:
         return self._spool is None or self._spool.bytes_appended + MAX_DOCUMENT_BYTES <= self._bytes_allowed
 
     def _begin(self) -> SpoolWriter:
-        self._home = self.directory.create(self._chain.writer, ships=self.ships)
-        self.reader = SpoolReader(self._home.path)
-        self._spool = SpoolWriter(self._home.path, self._chain.writer, self._settings.segment_max_bytes)
+        try:
+            self._is_busy = True
+            self._home = self.directory.create(self._chain.writer, ships=self.ships)
+            self.reader = SpoolReader(self._home.path, DamagedBytes(self.directory.dead_letters))
+            self._spool = SpoolWriter(self._home.path, self._chain.writer, self._settings.segment_max_bytes)
+        except BaseException:  # what there is of this writer is in the way of another attempt under its name
+            if self._home is not None:
+                self._home.release()
+            self._chain = Chain(new_writer_id())
+            raise
+        finally:
+            self._is_busy = False
         return self._spool
 
-    def sync(self, sequence: int) -> None:
-        """Return when the event is on the disk itself."""
+    def sync(self, sequence: int, event_id: str) -> None:
+        """Return when the event is on the disk itself.
+
+        Raises:
+            SpoolWriteError: The disk refused. The event is in the spool.
+        """
         assert self._spool is not None
-        self._spool.sync(sequence)
+        try:
+            self._spool.sync(sequence)
+        except SpoolWriteError as error:
+            error.event_id = event_id
+            raise
 
     def on_acknowledged(self, bytes_freed: int, set_aside: Mapping[int, str]) -> None:
         """Note that shipping moved on: what became free, and which events were refused."""
@@ -162,6 +246,8 @@ class Writer:
     def close(self) -> int:
         """Give the spool up, remove it when all is acknowledged, and return how many events remain."""
         with self._lock:
+            if self._unsettled is not None and self._spool is not None:
+                self._settle(self._spool)
             remaining = self.waiting
             if self._spool is not None and self._home is not None:
                 self._spool.close()

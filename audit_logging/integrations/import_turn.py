@@ -6,7 +6,6 @@ spool directory/
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 from typing import TYPE_CHECKING, Any, Final
@@ -16,6 +15,7 @@ from typing_extensions import Self
 from audit_logging.errors import OpenSearchError, SettingsError
 from audit_logging.shipping.shipper import Shipper
 from audit_logging.spool.directory import SpoolDirectory
+from audit_logging.spool.lock import FileLock
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,34 +36,37 @@ class ImportTurn:
 
     def __init__(self, spool: Path, stream: str) -> None:
         self._spool = SpoolDirectory(spool, stream)
-        self._lock_name = f"import-{stream}.lock"
-        self._lock = -1
+        self._path = spool / f"import-{stream}.lock"
+        self._lock = FileLock()
 
     def __enter__(self) -> Self:
         spool = self._spool.path
         try:
             spool.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock = os.open(spool / self._lock_name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._spool.check()
+            self._path.touch(mode=0o600)
+            is_free = self._lock.take(self._path)
         except OSError as error:
             raise SettingsError(
                 f"The spool directory {spool} cannot be used ({error.strerror}): give another in spool_dir"
                 " (AUDIT_SPOOL_DIR)."
             ) from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            os.close(self._lock)
-            raise SettingsError(f"Another import works with the spool {spool}: wait until it has ended.") from error
+        if not is_free:
+            raise SettingsError(f"Another import works with the spool {spool}: wait until it has ended.")
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        os.close(self._lock)
+        self._lock.release()
 
     def note_writer(self, writer: str) -> None:
         """Leave word for the next import of which writer's events this one emits."""
-        os.pwrite(self._lock, writer.encode("ascii"), 0)
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            os.pwrite(descriptor, writer.encode("ascii"), 0)
+        finally:
+            os.close(descriptor)
 
     def ship_left_behind(self, settings: Settings, timeout: float) -> None:
         """Ship what dead processes left in the spool: events of an import that was killed may be among it.
@@ -76,7 +79,7 @@ class ImportTurn:
         shipper.start()
         shipper.finish(timeout)
         # Another process may be shipping the dead import's events at this moment, and hold the lock on them.
-        last = self._spool.path / (os.pread(self._lock, 64, 0).decode("ascii", "replace") or self._lock_name)
+        last = self._spool.path / (self._path.read_text("ascii", "replace") or self._path.name)
         while last.is_dir() and time.monotonic() < deadline:
             time.sleep(_POLL_SECONDS)
         if last.is_dir() or self._has_dead():

@@ -16,6 +16,7 @@ from audit_logging.shipping.delivery import Delivery, StoppedError
 from audit_logging.shipping.notices import Notices
 from audit_logging.shipping.source import Batch, Source
 from audit_logging.shipping.stream import Stream
+from audit_logging.spool.damage import DamagedBytes
 from audit_logging.spool.reader import SpoolReader
 
 if TYPE_CHECKING:
@@ -278,7 +279,8 @@ class Shipper:
             self._adopting = None
             self._next_adoption = time.monotonic() + self._look_seconds
             return False
-        source = Source(SpoolReader(directory.path), is_final=directory.take_over)
+        reader = SpoolReader(directory.path, DamagedBytes(self._directory.dead_letters))
+        source = Source(reader, is_final=directory.take_over)
         with self._ledger:
             self._adopted[source] = directory
         self._sources.append(source)

@@ -78,12 +78,12 @@ class Source:
         """Return the next batch, and whether it is full; None when there is nothing now.
 
         Raises:
-            SegmentError: A segment is damaged or of an unknown version.
-            OSError: The disk refused.
+            SegmentError: A segment is of an unknown version.
+            OSError: The disk refused, or what is damaged could not be kept.
         """
         with self._lock:
             is_final = self._is_final()  # asked first: what is written until then is read now
-            records = [] if self._closed else self._reader.read(max_bytes)
+            records = [] if self._closed else self._reader.read(max_bytes, final=is_final)
             self.is_exhausted = is_final and not records
             if not records:
                 return None

@@ -11,12 +11,15 @@ import logging
 import os
 import re
 import shutil
+import stat
+import time
 from typing import TYPE_CHECKING
 
 from audit_logging.errors import SettingsError, SpoolWriteError
 from audit_logging.settings import DEFAULT_STREAM
 from audit_logging.spool.cursor import Cursor
 from audit_logging.spool.lock import FileLock
+from audit_logging.spool.sent import Sent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,7 +30,12 @@ LOCK = "lock"
 SHIPPING = "shipping"
 _STREAM = "stream"
 _WRITER = re.compile(r"[0-9a-f]{20}")
-_DONE = ".done"
+_LEFT = re.compile(r"\.[0-9a-f]{20}\.(new|done)")
+_NEW, _DONE = ".new", ".done"
+_WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
+
+BIRTH_SECONDS = 3600.0
+"""How old a directory must be that has no lock yet, to be taken for one whose process died before it had one."""
 
 _log = logging.getLogger("audit_logging")
 
@@ -104,27 +112,53 @@ class SpoolDirectory:
             ships: The writer's process ships it itself; otherwise the shipping lock is left to a sidecar.
 
         Raises:
-            SettingsError: The spool directory cannot be made or written.
+            SettingsError: The spool directory cannot be made or written, or is not private.
             SpoolWriteError: The disk is full.
         """
         # It gets its name when it is locked: nobody may take a writer that is being born for a dead one.
-        unborn = self.path / f".{writer}.new"
+        unborn = self.path / f".{writer}{_NEW}"
         born = WriterDirectory(unborn)
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.check()
             unborn.mkdir(mode=0o700)
             _write_private(unborn / _STREAM, self.stream)
             Cursor.create(unborn)
-            born.take_over(create=True)
-            born.take_shipping(create=True)
+            Sent.create(unborn)
+            if not (born.take_over(create=True) and born.take_shipping(create=True)):
+                raise BlockingIOError(None, "another process took the new writer for a dead one")
             born.path = unborn.rename(self.path / writer)
-        except OSError as error:
+        except BaseException as error:
             born.release()
             shutil.rmtree(unborn, ignore_errors=True)
-            raise self._explain(error) from error
+            if isinstance(error, OSError):
+                raise self._explain(error) from error
+            raise
         if not ships:
             born.leave_shipping()
         return born
+
+    def check(self) -> None:
+        """Return when the directory is this user's alone to write, or is not there yet.
+
+        Raises:
+            SettingsError: It is a link, another user's, or open to others. Whoever may write into it could put events
+                in the place of others, or lead what is written elsewhere.
+        """
+        try:
+            found = self.path.lstat()
+        except OSError:
+            return
+        user = os.geteuid()
+        if stat.S_ISLNK(found.st_mode):
+            why = f"is a symbolic link, which others may turn: give where it leads ({self.path.resolve()})"
+        elif found.st_uid != user:
+            why = f"belongs to another user ({found.st_uid}, this is {user}): run as that user, or give another"
+        elif found.st_mode & _WRITABLE_BY_OTHERS:
+            why = f"can be written by others: run `chmod 700 {self.path}`, or give another"
+        else:
+            return
+        raise SettingsError(f"The spool directory {self.path} {why} in spool_dir (AUDIT_SPOOL_DIR).")
 
     def _explain(self, error: OSError) -> SettingsError | SpoolWriteError:
         if isinstance(error, PermissionError):
@@ -185,14 +219,29 @@ class SpoolDirectory:
             _log.error("The spool %s cannot be opened (%s), so it is not shipped.", path, error.strerror)
 
     def _sweep(self) -> None:
-        """Delete what processes were killed over while they were removing it."""
-        for done in self.path.glob(f".*{_DONE}"):
-            shutil.rmtree(done, ignore_errors=True)
+        """Delete what processes were killed over while they were making or removing it."""
+        with contextlib.suppress(OSError):  # gone meanwhile, or another sweeps
+            for path in self.path.iterdir():
+                if _LEFT.fullmatch(path.name) and (path.suffix == _DONE or _is_stillborn(path)):
+                    shutil.rmtree(path, ignore_errors=True)
 
     @property
     def dead_letters(self) -> Path:
         """Where refused events are kept."""
         return self.path / DEAD_LETTERS
+
+
+def _is_stillborn(unborn: Path) -> bool:
+    """Whether the process that was making a writer is dead: its lock is free, and has been for long enough.
+
+    One that lives holds the lock of what it makes, but for the moment before it has made the lock.
+    """
+    if time.time() - unborn.stat().st_mtime < BIRTH_SECONDS:
+        return False
+    lock = FileLock()
+    is_free = not (unborn / LOCK).exists() or lock.take(unborn / LOCK)
+    lock.release()
+    return is_free
 
 
 def _write_private(path: Path, text: str) -> None:

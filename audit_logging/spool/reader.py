@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import os
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from typing import TYPE_CHECKING
 
 from audit_logging.spool.cursor import Cursor
+from audit_logging.spool.damage import LONGEST_RECORD_BYTES, Damage, find_record, is_torn, now, sealed_sequence
 from audit_logging.spool.segment import (
+    FRAME_BYTES,
     HEADER_BYTES,
-    SUFFIX,
     Record,
+    SegmentError,
     decode_header,
     decode_records,
+    encode_header,
     length_of_next,
-    segment_name,
+    segments_of,
 )
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from audit_logging.spool.damage import DamagedBytes
 
 _CHUNK_BYTES = 1 << 20
 
@@ -31,11 +36,14 @@ class SpoolReader:
 
     Args:
         directory: The writer's directory.
+        damaged: Where bytes are kept that are no whole record; None for whoever only looks.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, damaged: DamagedBytes | None = None) -> None:
         self.directory = directory
+        self._damaged = damaged
         self._cursor = Cursor(directory)
+        self._last = 0  # nothing up to here is returned again
         self._segment: Path | None = None
         self._offset = 0
         self._next_sequence = 0
@@ -49,60 +57,142 @@ class SpoolReader:
         """Return the acknowledged sequence as another process, which ships, has noted it by now."""
         return self._cursor.look()
 
-    def read(self, max_bytes: int) -> list[Record]:
+    def read(self, max_bytes: int, *, final: bool = False) -> list[Record]:
         """Return the next records, up to *max_bytes* of payload but at least one where there is one.
 
-        A list that is empty means that there is nothing more for now; what is torn or still being written waits.
+        A list that is empty means that there is nothing more for now; what is being written waits. Damage is kept and
+        passed over.
+
+        Args:
+            max_bytes: How much is wanted.
+            final: Nothing more will be written, so that what is no torn record at the end is damage too.
 
         Raises:
-            SegmentError: A segment is damaged or of an unknown version.
+            SegmentError: A segment is of an unknown version.
+            OSError: The disk refused, or what is damaged could not be kept.
         """
         self._cursor.catch_up()
         records: list[Record] = []
         room = max_bytes
-        while room > 0 and (found := self._read_some(room)):
+        while room > 0:
+            try:
+                found = self._read_some(room, final=final)
+            except (SegmentError, OSError):
+                if records:  # which were read, and would not be again; the next call meets the error once more
+                    break
+                raise
+            if not found:
+                break
             for record in found:
-                if record.sequence <= self.acknowledged:
+                if record.sequence <= max(self._last, self.acknowledged):
                     continue
                 records.append(record)
+                self._last = record.sequence
                 room -= len(record.payload)
         return records
 
-    def _read_some(self, room: int) -> list[Record]:
+    def _read_some(self, room: int, *, final: bool) -> list[Record]:
         """Return some whole records from where the last call ended, moving to the next segment at the end of one."""
-        while True:
-            if self._segment is None and not self._open_first():
-                return []
+        while self._segment is not None or self._open_first():
             assert self._segment is not None
-            data = _read_at(self._segment, self._offset, min(room, _CHUNK_BYTES) + 8)
-            if (needed := length_of_next(data)) > len(data):
+            if not self._offset:  # its header was not all there when it was opened
+                self._open(self._segment)
+            following = self._following()  # asked first: a segment that has a successor is complete
+            data = _read_at(self._segment, self._offset, min(room, _CHUNK_BYTES) + FRAME_BYTES)
+            if len(data) < (needed := length_of_next(data)) <= LONGEST_RECORD_BYTES:
                 data = _read_at(self._segment, self._offset, needed)
             records, size = decode_records(data, self._next_sequence)
-            if records:
+            if records and (in_place := self._in_place(records)):
+                if len(in_place) < len(records):
+                    size = sum(FRAME_BYTES + len(record.payload) for record in in_place)
                 self._offset += size
-                self._next_sequence += len(records)
-                return records
-            following = self.directory / segment_name(self._next_sequence)
-            if following == self._segment or not following.exists():
-                return []
+                self._next_sequence += len(in_place)
+                return in_place
+            if not self._go_on(following, final=final):
+                break
+        return []
+
+    def _in_place(self, records: list[Record]) -> list[Record]:
+        """Return those at the beginning whose seals say the sequence that they were counted as."""
+        writer = self.directory.name
+
+        def is_in_place(record: Record) -> bool:
+            return sealed_sequence(record.payload, writer) in (record.sequence, None)
+
+        return records if is_in_place(records[-1]) else list(takewhile(is_in_place, records))
+
+    def _go_on(self, following: Path | None, *, final: bool) -> bool:
+        """Go to the next whole record, in this segment or *following*; false when there is none now."""
+        assert self._segment is not None
+        rest = _read_at(self._segment, self._offset, self._segment_bytes())
+        if found := find_record(rest, self.directory.name, self._next_sequence):
+            size, sequence = found
+            self._pass_over(rest[:size], sequence)
+            return True
+        if following is not None:
+            self._pass_over(rest, int(following.stem))
             self._open(following)
+            return True
+        if final and rest and not self._is_torn(rest):
+            self._pass_over(rest, None)
+        return False
+
+    def _is_torn(self, tail: bytes) -> bool:
+        if self._offset:
+            return is_torn(tail)
+        return encode_header(self.directory.name, self._next_sequence).startswith(tail)
+
+    def _pass_over(self, data: bytes, sequence: int | None) -> None:
+        """Stand behind *data*, where the record of *sequence* comes next; keep what is not as it should be."""
+        assert self._segment is not None
+        last_missing = sequence - 1 if sequence is not None else None
+        is_missing = last_missing is None or last_missing >= self._next_sequence
+        was_shipped = last_missing is not None and max(last_missing, self._next_sequence) <= self.acknowledged
+        if self._damaged is not None and (data or is_missing) and not was_shipped:
+            reason = "no whole record in its place" if data else "records are not there"
+            damage = Damage(
+                writer=self.directory.name,
+                segment=self._segment.name,
+                offset=self._offset,
+                size=len(data),
+                first_missing=self._next_sequence,
+                last_missing=last_missing,
+                reason=reason if self._offset else "the header is damaged",
+                found=now(),
+            )
+            self._damaged.keep(damage, data)
+        self._offset += len(data)
+        if sequence is not None:
+            self._next_sequence = sequence
 
     def _open_first(self) -> bool:
-        segments = self.segments()
-        before = [path for path in segments if int(path.stem) <= self.acknowledged + 1]
-        first = before[-1] if before else segments[0] if segments else None
-        return first is not None and self._open(first)
-
-    def _open(self, segment: Path) -> bool:
-        header = decode_header(_read_at(segment, 0, HEADER_BYTES), segment)
-        if header is None:
+        segments = segments_of(self.directory)
+        if not segments:
             return False
-        self._segment, self._offset, self._next_sequence = segment, HEADER_BYTES, header[1]
+        before = [path for path in segments if int(path.stem) <= self.acknowledged + 1]
+        self._open(before[-1] if before else segments[0])
+        if not before and self._cursor.is_whole:  # otherwise nobody knows what was shipped before it was damaged
+            first, self._next_sequence = self._next_sequence, self.acknowledged + 1
+            self._pass_over(b"", first)
         return True
 
-    def segments(self) -> list[Path]:
-        """Return the segments there are, in order."""
-        return sorted(self.directory.glob(f"*{SUFFIX}"))
+    def _open(self, segment: Path) -> None:
+        first = int(segment.stem)
+        header = decode_header(_read_at(segment, 0, HEADER_BYTES), segment)
+        self._offset = HEADER_BYTES if header == (self.directory.name, first) else 0
+        self._segment, self._next_sequence = segment, first
+
+    def _following(self) -> Path | None:
+        """Return the segment after this one, if it was begun."""
+        assert self._segment is not None
+        return next((path for path in segments_of(self.directory) if path.name > self._segment.name), None)
+
+    def _segment_bytes(self) -> int:
+        assert self._segment is not None
+        try:
+            return self._segment.stat().st_size
+        except FileNotFoundError:
+            return 0
 
     def acknowledge(self, sequence: int) -> int:
         """Note that OpenSearch has everything up to *sequence*; remove the segments that are done with.
@@ -113,10 +203,16 @@ class SpoolReader:
             How many bytes became free.
         """
         self._cursor.advance(sequence)
+        return self.remove_acknowledged()
+
+    def remove_acknowledged(self) -> int:
+        """Remove the segments that are done with, and return how many bytes became free. Any thread may call this."""
+        segments = segments_of(self.directory)
+        done = [one for one, following in pairwise(segments) if int(following.stem) <= self.acknowledged + 1]
+        if done:  # what the cursor says must not be older than what is gone, after a loss of power either
+            self._cursor.sync()
         freed = 0
-        for segment, following in pairwise(self.segments()):
-            if int(following.stem) > sequence + 1:
-                break
+        for segment in done:
             with contextlib.suppress(OSError):
                 size = segment.stat().st_size
                 segment.unlink()
@@ -126,7 +222,7 @@ class SpoolReader:
     def bytes_kept(self) -> int:
         """Return how many bytes the segments take."""
         kept = 0
-        for segment in self.segments():
+        for segment in segments_of(self.directory):
             with contextlib.suppress(FileNotFoundError):  # whoever ships removes them
                 kept += segment.stat().st_size
         return kept

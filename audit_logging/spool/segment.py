@@ -9,7 +9,8 @@
              4        CRC-32 of the payload
              n        the payload: one sealed document
 
-A record counts when it is whole and its checksum agrees. What follows the last such record is a torn tail.
+A record counts when it is whole and its checksum agrees. What follows the last such record is a torn tail, or damage
+(see :mod:`~audit_logging.spool.damage`).
 """
 
 from __future__ import annotations
@@ -58,22 +59,22 @@ def encode_header(writer: str, first_sequence: int) -> bytes:
 
 
 def decode_header(data: bytes, path: Path) -> tuple[str, int] | None:
-    """Return writer and first sequence, or None when the header itself was torn.
+    """Return writer and first sequence, or None when the header is torn or damaged.
 
     Raises:
-        SegmentError: It is whole, but not a header of a known version.
+        SegmentError: It is whole, but of a version that is not known here.
     """
     if len(data) < HEADER_BYTES:
         return None
     magic, version, writer, first_sequence = _HEADER.unpack_from(data)
     (checksum,) = _CHECKSUM.unpack_from(data, _HEADER.size)
     if magic != MAGIC or checksum != crc32(data[: _HEADER.size]):
-        raise SegmentError(f"{path} is damaged or no spool segment; move it away to let the others ship.")
+        return None
     if version != VERSION:
         raise SegmentError(
             f"{path} has format {version} and this library knows {VERSION}: ship it with the version that wrote it."
         )
-    return writer.decode("ascii"), first_sequence
+    return writer.decode("ascii", "replace"), first_sequence
 
 
 def encode_record(payload: bytes) -> bytes:
@@ -94,7 +95,8 @@ def decode_records(data: bytes, first_sequence: int) -> tuple[list[Record], int]
         length, checksum = _FRAME.unpack_from(data, offset)
         start = offset + FRAME_BYTES
         payload = data[start : start + length]
-        if len(payload) < length or crc32(payload) != checksum:
+        # The frame of nothing is all zeros, which is what a lost page reads as.
+        if len(payload) < length or crc32(payload) != checksum or not length:
             break
         records.append(Record(sequence, payload))
         sequence += 1
@@ -105,3 +107,13 @@ def decode_records(data: bytes, first_sequence: int) -> tuple[list[Record], int]
 def length_of_next(data: bytes) -> int:
     """Return the size of the frame at the start of *data*, complete or not; 0 when even its length is not there."""
     return _FRAME.unpack_from(data)[0] + FRAME_BYTES if len(data) >= FRAME_BYTES else 0
+
+
+def checksum_agrees(data: bytes, offset: int = 0) -> bool:
+    """Return whether everything behind the frame at *offset* has the frame's checksum, whatever its length says."""
+    return bool(crc32(data[offset + FRAME_BYTES :]) == _FRAME.unpack_from(data, offset)[1])
+
+
+def segments_of(directory: Path) -> list[Path]:
+    """Return the segments in a writer's directory, in order."""
+    return sorted(directory.glob(f"*{SUFFIX}"))

@@ -1,20 +1,25 @@
 """Up to which sequence a writer's events may have been sent, so that the next to ship it knows what is uncertain.
 
-The file holds the sequence and, after a space, the backing index that was the stream's write index when the oldest of
-what is not acknowledged yet was first sent. It is written before the request. It need not survive a loss of power:
-without it an event is sent again, which harms only where the stream was rolled over meanwhile.
+The file holds, beside a number that counts the writes, the sequence and, after a space, the backing index that was the
+stream's write index when the oldest of what is not acknowledged yet was first sent. It is written before the request,
+and in place: on a full disk, where shipping is what makes room, it must not fall behind. It need not survive a loss of
+power: without it an event is sent again, which harms only where the stream was rolled over meanwhile.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+from audit_logging.spool.slots import Slots
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-SENT = "sent"
+SENT: Final = "sent"
+
+_CONTENT_BYTES: Final = 20 + 1 + 255
+"""A sequence, a space and the longest name that an index may have."""
 
 
 class Sent:
@@ -29,27 +34,24 @@ class Sent:
     """
 
     def __init__(self, directory: Path) -> None:
-        self._path = directory / SENT
-        self.sequence, self.since = _read(self._path)
+        self._slots = Slots(directory / SENT, _CONTENT_BYTES)
+        sequence, _, since = self._slots.content.decode("utf-8", "replace").partition(" ")
+        self.sequence = int(sequence) if sequence.isdecimal() else 0
+        self.since = since.strip() or None
+
+    @staticmethod
+    def create(directory: Path) -> None:
+        """Make the file in the directory of a new writer.
+
+        Raises:
+            OSError: The disk refused.
+        """
+        Slots.create(directory / SENT, _CONTENT_BYTES)
 
     def note(self, sequence: int, since: str | None) -> None:
-        """Move the mark. A disk that refuses is no error: shipping is what makes room on it."""
+        """Move the mark. A disk that refuses is no error: what is sent twice is recognised."""
         if (sequence, since) == (self.sequence, self.since):
             return
         self.sequence, self.since = sequence, since
-        fresh = self._path.with_suffix(".new")
         with contextlib.suppress(OSError):
-            descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-            try:
-                os.write(descriptor, f"{sequence} {since or ''}".encode())
-            finally:
-                os.close(descriptor)
-            fresh.replace(self._path)
-
-
-def _read(path: Path) -> tuple[int, str | None]:
-    try:
-        sequence, _, since = path.read_text().partition(" ")
-        return int(sequence), since or None
-    except (OSError, ValueError):
-        return 0, None
+            self._slots.write(self._slots.number + 1, f"{sequence} {since or ''}".encode())

@@ -1,16 +1,34 @@
-"""The appending end of a writer's spool."""
+"""The appending end of a writer's spool.
+
+What was written is known from one value that changes in one step, so that an exception which strikes between any two
+of Python's instructions (a signal's handler may raise one) leaves at most the question whether the last record is in
+the file. The file's size answers it before anything else is written.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from audit_logging.errors import SpoolWriteError
-from audit_logging.spool.segment import encode_header, encode_record, segment_name
+from audit_logging.spool.segment import encode_header, encode_record, segment_name, segments_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+_OPEN: Final = sys.maxsize
+
+
+class _Segment(NamedTuple):
+    """The segment that is written: its descriptor, its first sequence, and what was appended before it in all."""
+
+    descriptor: int
+    first: int
+    start: int
 
 
 class SpoolWriter:
@@ -28,12 +46,24 @@ class SpoolWriter:
         self._directory = directory
         self._writer = writer
         self._segment_max_bytes = segment_max_bytes
-        self._descriptor = -1
-        self._size = 0
-        self._sequence = 0
+        # The segment, the last sequence and the bytes appended in all, which must never disagree.
+        self._at = (_Segment(-1, 1, 0), 0, 0)
+        self._roll_at = 0
+        self._in_doubt = 0  # the size of a record of which it is not known whether it was written
         self._sync_lock = threading.Lock()
         self._synced = 0
-        self.bytes_appended = 0
+        self._named = 0  # the first sequence of the segment whose name was synced last
+        self._lost_from, self._lost_to = _OPEN, 0  # what no sync vouches for any more
+
+    @property
+    def sequence(self) -> int:
+        """The last sequence that was written."""
+        return self._at[1]
+
+    @property
+    def bytes_appended(self) -> int:
+        """How many bytes were ever appended, headers included."""
+        return self._at[2]
 
     def append(self, payload: bytes) -> None:
         """Write one record whole, or leave the segment as it was.
@@ -44,34 +74,54 @@ class SpoolWriter:
         record = encode_record(payload)
         size = len(record)
         try:
-            if self._size >= self._segment_max_bytes or self._descriptor < 0:
-                self._begin_segment()
-            if (written := os.write(self._descriptor, record)) < size:
-                self._write_rest(record, written)
+            if self._in_doubt:
+                self.settle()
+            if self._at[2] >= self._roll_at:
+                self.roll()
+            segment, sequence, appended = self._at
+            self._in_doubt = size
+            if (written := os.write(segment.descriptor, record)) < size:
+                _write_all(segment.descriptor, record[written:])
         except OSError as error:
+            with contextlib.suppress(OSError):  # otherwise it is tried again before the next record
+                self.settle()
             raise SpoolWriteError(
                 f"The spool {self._directory} cannot be written ({error.strerror}): make room or give another"
                 " spool_dir. The event was not accepted.",
                 event_id=None,
                 state="refused",
             ) from error
-        self._sequence += 1
-        self._size += size
-        self.bytes_appended += size
+        self._at = segment, sequence + 1, appended + size
+        self._in_doubt = 0
 
-    def _write_rest(self, record: bytes, written: int) -> None:
-        try:
-            _write_all(self._descriptor, record[written:])
-        except OSError:
-            os.ftruncate(self._descriptor, self._size)
-            raise
+    def settle(self) -> None:
+        """Find out whether the record in doubt was written, and take back what is there of half a one.
 
-    def _begin_segment(self) -> None:
-        if self._descriptor >= 0:
-            self.sync(self._sequence)
-        path = self._directory / segment_name(self._sequence + 1)
+        Raises:
+            OSError: The disk refused.
+        """
+        segment, sequence, appended = self._at
+        if self._in_doubt:
+            end = appended - segment.start
+            size = os.fstat(segment.descriptor).st_size
+            if size == end + self._in_doubt:
+                self._at = segment, sequence + 1, appended + self._in_doubt
+            elif size > end:
+                os.ftruncate(segment.descriptor, end)
+        self._in_doubt = 0
+
+    def roll(self) -> None:
+        """Begin the next segment.
+
+        Raises:
+            OSError: The disk refused.
+        """
+        self.settle()
+        previous, sequence, appended = self._at
+        path = self._directory / segment_name(sequence + 1)
+        header = encode_header(self._writer, sequence + 1)
+        path.unlink(missing_ok=True)  # without a record in it: what is left of an attempt, or a segment given up
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        header = encode_header(self._writer, self._sequence + 1)
         try:
             _write_all(descriptor, header)
         except OSError:
@@ -79,35 +129,96 @@ class SpoolWriter:
             path.unlink()
             raise
         with self._sync_lock:
-            previous, self._descriptor = self._descriptor, descriptor
-            if previous >= 0:
-                os.close(previous)
-        self._size = len(header)
-        self.bytes_appended += len(header)
+            self._at = _Segment(descriptor, sequence + 1, appended), sequence, appended + len(header)
+            self._roll_at = appended + self._segment_max_bytes
+            if self._lost_to == _OPEN:
+                self._lost_to = self._synced = sequence
+            if previous.descriptor >= 0:
+                os.close(previous.descriptor)
 
     def sync(self, sequence: int) -> None:
-        """Return when every record up to *sequence* is on the disk itself (fdatasync).
+        """Return when every record up to *sequence* is on the disk itself (fdatasync), and can be found there.
 
         Threads that wait at the same time share one call: whoever finds its record already synced returns at once.
+
+        Raises:
+            SpoolWriteError: The disk refused. After that the kernel may call clean what never reached the disk, so
+                no later call vouches for these records, and the segment is given up for a new one.
         """
         with self._sync_lock:
+            if self._lost_from <= sequence <= self._lost_to:
+                raise self._not_synced("an earlier attempt failed")
             if self._synced >= sequence:
                 return
-            reached = self._sequence
-            os.fdatasync(self._descriptor)
+            segment, reached, _ = self._at
+            try:
+                self._sync_earlier_segments(segment)
+                os.fdatasync(segment.descriptor)
+                self._sync_names(segment)
+            except OSError as error:
+                self._lost_from, self._lost_to = min(self._lost_from, self._synced + 1), _OPEN
+                self._roll_at = 0
+                raise self._not_synced(error.strerror) from error
             self._synced = reached
+
+    def _not_synced(self, why: str | None) -> SpoolWriteError:
+        return SpoolWriteError(
+            f"The spool {self._directory} could not be brought to the disk itself ({why}): look after the disk."
+            " The event is in the spool and ships unless the machine fails first; do not emit it again.",
+            event_id=None,
+            state="spooled",
+        )
+
+    def _sync_earlier_segments(self, segment: _Segment) -> None:
+        """Sync what was closed without it, since an event that waits for no sync must not wait for another's."""
+        if self._synced >= segment.first - 1:
+            return
+        for path in segments_of(self._directory):
+            if int(path.stem) < segment.first:
+                # An error in writing what was closed is told to the first who opens it afterwards (Linux, errseq_t).
+                _sync(path)
+
+    def _sync_names(self, segment: _Segment) -> None:
+        """Sync the directories, so that a new segment, or a new writer, is found after a loss of power."""
+        if self._named == segment.first:
+            return
+        if not self._named:
+            for path in self._files_of_birth():
+                _sync(path)
+        _sync(self._directory)
+        self._named = segment.first
+
+    def _files_of_birth(self) -> Iterator[Path]:
+        """Yield the writer's other files, and the directories that lead to it, as far up as may be opened."""
+        yield from (path for path in self._directory.iterdir() if path.suffix == "")
+        for path in self._directory.parents[:2]:
+            if os.access(path, os.R_OK):
+                yield path
 
     def close_inherited(self) -> None:
         """Close the file in a forked child, whatever the parent's threads were doing with it."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
+        if (descriptor := self._at[0].descriptor) >= 0:
+            os.close(descriptor)
 
     def close(self) -> None:
         """Close the segment. Nothing can be appended afterwards."""
         with self._sync_lock:
-            if self._descriptor >= 0:
-                os.close(self._descriptor)
-                self._descriptor = -1
+            segment, sequence, appended = self._at
+            if segment.descriptor >= 0:
+                self._at = segment._replace(descriptor=-1), sequence, appended
+                os.close(segment.descriptor)
+
+
+def _sync(path: Path) -> None:
+    """Bring a file or a directory to the disk; one that is gone was acknowledged and removed."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

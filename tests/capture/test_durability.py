@@ -63,7 +63,7 @@ def test_an_event_of_an_overridden_type_is_on_the_disk_when_the_call_returns(tmp
     log.user_logout()
     synced = []
     writer = current_trail()._writer
-    monkeypatch.setattr(writer, "sync", synced.append)
+    monkeypatch.setattr(writer, "sync", lambda sequence, _: synced.append(sequence))
     log.user_logout()
     log.admin_config_change()
     log.admin_config_change(durability="process")

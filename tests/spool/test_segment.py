@@ -20,7 +20,7 @@ WRITER = "0123456789abcdef0123"
 PATH = Path("x.seg")
 
 
-@given(st.lists(st.binary(max_size=50)), st.integers(0, 500))
+@given(st.lists(st.binary(min_size=1, max_size=50)), st.integers(0, 500))
 def test_a_cut_at_any_byte_leaves_the_whole_records_before_it(payloads, cut):
     """The torn tail of a crash is recognised wherever it begins."""
     data = b"".join(encode_record(payload) for payload in payloads)[:cut]
@@ -48,12 +48,11 @@ def test_headers_are_read_back_and_torn_ones_recognised():
     header = encode_header(WRITER, 77)
     assert decode_header(header + b"more", PATH) == (WRITER, 77)
     assert decode_header(header[: HEADER_BYTES - 1], PATH) is None
+    assert decode_header(b"\0" * HEADER_BYTES, PATH) is None
 
 
 def test_foreign_files_and_later_formats_are_refused_with_a_remedy():
     """Never guess at bytes that are somebody else's."""
-    with pytest.raises(SegmentError, match=r"x\.seg is damaged"):
-        decode_header(b"\0" * HEADER_BYTES, PATH)
     from audit_logging.spool import segment
 
     later = segment._HEADER.pack(segment.MAGIC, 2, WRITER.encode(), 1)
