@@ -199,7 +199,7 @@ class Writer:
 
     def on_acknowledged(self, bytes_freed: int, set_aside: Mapping[int, str]) -> None:
         """Note that shipping moved on: what became free, and which events were refused."""
-        with self._changed:
+        with self._lock:
             self._bytes_allowed += bytes_freed
             for sequence in self._awaited.keys() & set_aside.keys():
                 self._awaited[sequence] = set_aside[sequence]

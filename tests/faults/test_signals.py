@@ -1,0 +1,202 @@
+"""Handlers of signals that raise, or emit themselves, wherever Python may run them inside an append."""
+
+from __future__ import annotations
+
+import random
+import signal
+import sys
+import time
+from contextlib import contextmanager
+
+import orjson
+import pytest
+
+from audit_logging.capture.writer import Writer
+from audit_logging.errors import NotIndexedError
+from audit_logging.events.document import Document
+from audit_logging.integrity.seal import canonical_form, digest_of
+from audit_logging.settings import Settings
+from audit_logging.spool.directory import SpoolDirectory
+from audit_logging.spool.reader import SpoolReader
+
+
+class InterruptedError(Exception):  # noqa: A001 - it is what a request's timeout raises
+    """What the handler raises."""
+
+
+@pytest.fixture
+def writer(tmp_path):
+    writer = Writer(Settings.load(spool_dir=tmp_path, segment_max_bytes=4096, ship=False))
+    yield writer
+    writer.close()
+
+
+def document(name):
+    canonical = orjson.dumps({"@timestamp": "2026-01-01T00:00:00.000000Z", "audit": {"schema": "1"}, "message": name})
+    return Document(name, canonical, canonical.index(b'"schema"'))
+
+
+@contextmanager
+def handling(handler):
+    before = signal.signal(signal.SIGUSR1, handler)
+    try:
+        yield
+    finally:
+        sys.setprofile(None)
+        signal.signal(signal.SIGUSR1, before)
+
+
+def send_at(moment):
+    """Let a real signal arrive at the given one of the moments at which Python runs handlers.
+
+    Those are the beginning of a function and the return from one that is written in C.
+    """
+    passed = 0
+
+    def watch(frame, event, _):
+        nonlocal passed
+        if event not in ("call", "c_return") or frame.f_code.co_filename == __file__:
+            return
+        passed += 1
+        if passed == moment:
+            sys.setprofile(None)
+            signal.raise_signal(signal.SIGUSR1)
+
+    sys.setprofile(watch)
+
+
+def raise_interrupted(*_):
+    raise InterruptedError
+
+
+def messages_in(spool):
+    """Check every chain in the spool, and return the messages of all events."""
+    found = []
+    for path in SpoolDirectory(spool).writers():
+        reader = SpoolReader(path)
+        previous = None
+        documents = []
+        while records := reader.read(1 << 20):
+            documents += [orjson.loads(record.payload) for record in records]
+        for number, event in enumerate(documents, 1):
+            seal = event["audit"]["integrity"]
+            assert seal["sequence"] == number, "a sequence twice, or a gap"
+            assert previous in (None, seal["previous"])
+            previous = seal["hash"]
+            assert previous == digest_of(seal["previous"], path.name, number, canonical_form(event))
+        found += [event["message"] for event in documents]
+    return found
+
+
+def test_a_handler_that_raises_costs_no_number_and_no_event(tmp_path, writer):
+    """At every moment of an append, and of one that begins a segment."""
+    returned, uncertain = ["first"], []
+    writer.append(document("first"))
+    with handling(raise_interrupted):
+        for moment in range(400):  # each five times, since some appends begin a segment
+            name = f"{moment}"
+            send_at(moment // 5 + 1)
+            try:
+                writer.append(document(name))
+            except InterruptedError:
+                uncertain.append(name)
+            else:
+                sys.setprofile(None)
+                returned.append(name)
+            writer.append(document(f"{moment} after"))
+            returned.append(f"{moment} after")
+    assert len(uncertain) > 50
+    messages = messages_in(tmp_path)
+    assert len(messages) == len(set(messages))
+    assert set(returned) <= set(messages) <= {*returned, *uncertain}
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Python's own files, left open by it
+def test_births_are_interrupted_at_every_moment(tmp_path):
+    """The first append makes a directory with locks; whatever is left of it is in nobody's way."""
+    settings = Settings.load(spool_dir=tmp_path, ship=False)
+    returned = []
+    with handling(raise_interrupted):
+        for moment in range(1, 10_000):
+            writer = Writer(settings)
+            send_at(moment)
+            try:
+                writer.append(document(f"first {moment}"))
+            except InterruptedError:
+                writer.append(document(f"second {moment}"))
+                returned.append(f"second {moment}")
+                writer.close()
+            else:
+                sys.setprofile(None)
+                returned.append(f"first {moment}")
+                writer.close()
+                break
+    assert len(returned) > 100
+    assert set(returned) <= set(messages_in(tmp_path))
+
+
+def test_timers_go_off_at_any_time(tmp_path, writer):
+    """Some thousand real timers, as request timeouts use them; some appends come through and some do not."""
+    chance = random.Random(4)
+    returned = [f"first {number}" for number in range(20)]
+    began = time.perf_counter()
+    for name in returned:
+        writer.append(document(name))
+    longest = 4 * (time.perf_counter() - began) / len(returned)
+    before = signal.signal(signal.SIGALRM, raise_interrupted)
+    try:
+        for number in range(1500):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, chance.uniform(1e-6, longest))
+                name = f"{number}"
+                writer.append(document(name))
+                returned.append(name)
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            except InterruptedError:
+                continue
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    messages = messages_in(tmp_path)
+    assert len(messages) == len(set(messages))
+    assert set(returned) <= set(messages)
+    assert 20 < len(returned) < 1500
+
+
+def test_a_handler_that_emits_is_neither_lost_nor_in_the_way(tmp_path, writer):
+    """At every moment of an append; where it cannot be the next in the same chain it is in another."""
+    expected = []
+
+    def emit(*_):
+        expected.append(f"{len(expected)} handler")
+        writer.append(document(expected[-1]))
+
+    with handling(emit):
+        for moment in range(1, 10_000):
+            emitted = len(expected)
+            send_at(moment)
+            writer.append(document(f"{moment}"))
+            sys.setprofile(None)
+            expected.append(f"{moment}")
+            if len(expected) == emitted + 1:
+                break
+    assert len(SpoolDirectory(tmp_path).writers()) > 5, "some were in the middle"
+    assert sorted(messages_in(tmp_path)) == sorted(expected)
+
+
+def test_who_cannot_wait_says_so(tmp_path, writer):
+    """The acknowledgement would come through the very writer that was interrupted."""
+    failures = []
+
+    def emit(*_):
+        try:
+            writer.append(document("handler"), awaited=True)
+        except NotIndexedError as error:
+            failures.append(error)
+
+    with handling(emit):
+        for moment in range(1, 200):
+            send_at(moment)
+            writer.append(document(f"{moment}"))
+            sys.setprofile(None)
+    assert {(error.state, error.event_id) for error in failures} == {("spooled", "handler")}
