@@ -160,8 +160,9 @@ class Writer:
                 spool.roll()
         finally:
             self._is_busy = False
-        self.reader.remove_acknowledged()
-        self._count_freed()
+        self._bytes_allowed += self.reader.remove_acknowledged()
+        if not self.ships:
+            self._count_freed()
         return True
 
     @property
@@ -174,7 +175,9 @@ class Writer:
             self._is_busy = True
             self._home = self.directory.create(self._chain.writer, ships=self.ships)
             self.reader = SpoolReader(self._home.path, DamagedBytes(self.directory.dead_letters))
-            self._spool = SpoolWriter(self._home.path, self._chain.writer, self._settings.segment_max_bytes)
+            # What is acknowledged of a segment takes room as long as it is written: an eighth of all there is at most.
+            segment_max_bytes = min(self._settings.segment_max_bytes, self._settings.spool_max_bytes // 8)
+            self._spool = SpoolWriter(self._home.path, self._chain.writer, segment_max_bytes)
         except BaseException:  # what there is of this writer is in the way of another attempt under its name
             if self._home is not None:
                 self._home.release()

@@ -60,16 +60,27 @@ class WriterDirectory:
         """The writer's id, which is the directory's name."""
         return self.path.name
 
-    def take_over(self, *, create: bool = False) -> bool:
+    def take_over(self) -> bool:
         """Take the writer's own lock: true when its process is dead, so that nothing more is written here.
 
         Whoever ships asks first and reads to the end afterwards; only then has it read everything.
         """
-        return self._life.take(self.path / LOCK, create=create)
+        return self._life.take(self.path / LOCK)
 
-    def take_shipping(self, *, create: bool = False) -> bool:
+    def take_shipping(self) -> bool:
         """Take the shipping lock; true when nobody else ships this writer."""
-        return self._shipping.take(self.path / SHIPPING, create=create)
+        return self._shipping.take(self.path / SHIPPING)
+
+    def lock_new(self) -> None:
+        """Make both locks and take them.
+
+        Raises:
+            OSError: The disk refused, or another process took this for what a dead one left.
+        """
+        if not (
+            self._life.take(self.path / LOCK, create=True) and self._shipping.take(self.path / SHIPPING, create=True)
+        ):
+            raise BlockingIOError(None, "another process took the new writer for a dead one")
 
     def leave_shipping(self) -> None:
         """Give up the shipping lock alone."""
@@ -125,8 +136,7 @@ class SpoolDirectory:
             _write_private(unborn / _STREAM, self.stream)
             Cursor.create(unborn)
             Sent.create(unborn)
-            if not (born.take_over(create=True) and born.take_shipping(create=True)):
-                raise BlockingIOError(None, "another process took the new writer for a dead one")
+            born.lock_new()
             born.path = unborn.rename(self.path / writer)
         except BaseException as error:
             born.release()

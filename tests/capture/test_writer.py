@@ -104,6 +104,33 @@ class TestWithSidecar:
         kept = writer.reader.bytes_kept()
         assert LIMIT - 2 * len(CANONICAL) < kept <= LIMIT + len(CANONICAL)
 
+    def test_a_limit_below_the_size_of_a_segment_recovers_by_itself(self, tmp_path):
+        """What is acknowledged of the segment that is written goes when there is no room; and so every time."""
+        given = {"spool_max_bytes": LIMIT, "segment_max_bytes": 1 << 24, "spool_block_seconds": 5}
+        writer = Writer(Settings.load(spool_dir=tmp_path, ship=False, **given))
+        append(writer)
+        sidecar = Sidecar(tmp_path)
+        for _ in range(5):
+            append(writer, 40)
+            sidecar.ship()
+        assert writer.reader.bytes_kept() < LIMIT
+        writer.close()
+
+    def test_an_event_larger_than_the_limit_is_taken_when_nothing_waits(self, tmp_path):
+        """The smallest limit is smaller than the largest event, which must not be refused for ever."""
+        writer = Writer(Settings.load(spool_dir=tmp_path, ship=False, spool_max_bytes=LIMIT, spool_block_seconds=0.01))
+        large = CANONICAL[:-2] + b"y" * 2 * LIMIT + CANONICAL[-2:]
+        append(writer)
+        sidecar = Sidecar(tmp_path)
+        sidecar.ship()
+        for _ in range(2):
+            writer.append(Document("id", large, large.index(b'"schema"')))
+            with pytest.raises(SpoolFullError):
+                append(writer)
+            sidecar.ship()
+        append(writer)
+        writer.close()
+
     def test_the_end_leaves_a_spool_to_the_sidecar_that_ships_it(self, writer, tmp_path):
         """It may be reading there; it removes what is done with."""
         append(writer)

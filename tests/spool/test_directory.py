@@ -183,6 +183,34 @@ class TestLeftovers:
         assert list(spool.adopt()) == []
         assert list(spool.path.iterdir()) == []
 
+    def test_who_died_while_it_was_born_is_swept(self, spool, program):
+        """Once it is old, and only when nobody holds its lock."""
+        script = """
+            import os, signal, sys
+            from pathlib import Path
+            from audit_logging.spool.directory import SpoolDirectory
+            if sys.argv[3] == "locked":
+                Path.rename = lambda *_: print("there") or sys.stdin.read()
+            else:
+                os.open = lambda *_, **__: print("there") or sys.stdin.read()
+            SpoolDirectory(Path(sys.argv[1])).create(sys.argv[2])
+        """
+        unborn = [spool.path / f".{number:020x}.new" for number in range(3)]
+        births = [
+            program(script, spool.path, f"{number:020x}", how) for number, how in enumerate(("", "locked", "locked"))
+        ]
+        for birth in births:
+            assert birth.stdout.readline() == "there\n"
+        for birth in births[:2]:
+            birth.kill()
+            birth.wait()
+        assert list(spool.adopt()) == []
+        assert all(path.exists() for path in unborn), "they are young"
+        for path in unborn:
+            os.utime(path, (0, 0))
+        assert list(spool.adopt()) == []
+        assert list(spool.path.iterdir()) == unborn[2:], "one lives"
+
     def test_a_birth_that_fails_leaves_nothing_and_may_be_tried_again(self, small_disk):
         """A full disk, then room."""
         spool = SpoolDirectory(small_disk / "spool")
@@ -243,6 +271,34 @@ class TestCreation:
             SpoolDirectory(tmp_path / "file").create(WRITER)
         with pytest.raises(SpoolWriteError, match="spool_dir"):
             SpoolDirectory(tmp_path / ("long" * 100)).create(WRITER)
+
+    @pytest.mark.parametrize("mode", [0o770, 0o707, 0o1777])
+    def test_a_directory_that_others_may_write_is_refused(self, spool, mode):
+        """They could put their events in the place of ours."""
+        spool.path.mkdir()
+        spool.path.chmod(mode)
+        with pytest.raises(SettingsError, match=f"chmod 700 {spool.path}"):
+            spool.create(WRITER)
+        assert list(spool.path.iterdir()) == []
+        spool.path.chmod(0o755)
+        spool.create(WRITER).release()
+
+    def test_a_link_is_refused_and_its_target_named(self, tmp_path):
+        """Whoever may turn it leads the trail elsewhere. Links above it are the machine's affair."""
+        (tmp_path / "real").mkdir()
+        (tmp_path / "link").symlink_to("real")
+        with pytest.raises(SettingsError, match=f"symbolic link.*{tmp_path}/real"):
+            SpoolDirectory(tmp_path / "link").create(WRITER)
+        SpoolDirectory(tmp_path / "link" / "below").create(WRITER).release()
+
+    def test_a_directory_of_another_user_is_refused(self, spool):
+        """Root could write there, and its owner could not ship what root has written."""
+        if os.getuid():
+            pytest.skip("only root can give a directory away")
+        spool.path.mkdir(mode=0o700)
+        os.chown(spool.path, 65534, -1)
+        with pytest.raises(SettingsError, match=r"belongs to another user \(65534"):
+            spool.create(WRITER)
 
     def test_another_users_directory_says_what_to_do(self, tmp_path, program):
         """Not as root, who may write everywhere."""

@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 from audit_logging.spool.refusals import REFUSALS, Refusal, Refusals
 from audit_logging.spool.sent import SENT, Sent
 
+from .conftest import fill
+
 
 def test_the_last_that_was_noted_counts(tmp_path):
     """Refused, and then where it went."""
@@ -57,3 +59,21 @@ def test_a_mark_that_cannot_be_written_or_read_stops_nothing(tmp_path):
     Sent(tmp_path / "gone").note(7, "x")
     (tmp_path / SENT).write_text("garbage")
     assert Sent(tmp_path).sequence == 0
+
+
+def test_the_mark_moves_on_a_full_disk(small_disk):
+    """Where shipping is what makes room, the next process must still know what may have been sent."""
+    Sent.create(small_disk)
+    fill(small_disk)
+    index = ".ds-" + "x" * 240 + "-000001"
+    for sequence in (7, 7, 8):
+        Sent(small_disk).note(sequence, index)
+    assert (Sent(small_disk).sequence, Sent(small_disk).since) == (8, index)
+
+
+def test_the_mark_that_was_written_last_counts(tmp_path):
+    """The backing index may be known no more, though the sequence is the same."""
+    mark = Sent(tmp_path)
+    for since in (".ds-a-000001", None, ".ds-a-000002", None):
+        mark.note(7, since)
+        assert Sent(tmp_path).since == since

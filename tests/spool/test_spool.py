@@ -2,6 +2,7 @@
 
 import os
 import threading
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -175,6 +176,28 @@ class TestDisk:
         for thread in threads:
             thread.join()
         assert writer._synced == 100
+        writer.close()
+
+    def test_a_new_segment_waits_for_no_disk(self, home, monkeypatch):
+        """Where nobody asked for the disk itself, an append never syncs; the first who asks syncs all there is."""
+        synced = []
+        for sync in ("fsync", "fdatasync"):
+            monkeypatch.setattr(
+                os, sync, lambda descriptor: synced.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+            )
+        writer = SpoolWriter(home.path, WRITER, segment_max_bytes=4096)
+        for _ in range(4):
+            writer.append(b"x" * 3000)
+        segments = segments_of(home.path)
+        assert (len(segments), synced) == (2, [])
+        writer.sync(1)
+        assert {*segments, home.path, home.path.parent, home.path / "stream"} < set(synced)
+        synced.clear()
+        writer.sync(4)
+        assert synced == []
+        writer.append(b"x" * 3000)
+        writer.sync(5)
+        assert synced == [segments_of(home.path)[-1], home.path]
         writer.close()
 
 
