@@ -67,6 +67,7 @@ def _shipper(settings: Settings) -> Shipper:
     from audit_logging.spool.directory import SpoolDirectory
 
     directory = SpoolDirectory(settings.spool_path, settings.stream)
+    directory.check()
     return Shipper(settings, directory, None, on_dead_letter=_teller(settings))
 
 

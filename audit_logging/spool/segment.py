@@ -115,5 +115,8 @@ def checksum_agrees(data: bytes, offset: int = 0) -> bool:
 
 
 def segments_of(directory: Path) -> list[Path]:
-    """Return the segments in a writer's directory, in order."""
-    return sorted(directory.glob(f"*{SUFFIX}"))
+    """Return the segments in a writer's directory, in order; none when it is gone."""
+    try:
+        return sorted(path for path in directory.iterdir() if path.name.endswith(SUFFIX))
+    except FileNotFoundError:
+        return []
