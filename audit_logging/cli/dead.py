@@ -1,4 +1,4 @@
-"""`audit-logging spool dead`: what OpenSearch refused even in quarantine."""
+"""`audit-logging spool dead`: what OpenSearch refused even in quarantine, and what a damaged disk left of others."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from audit_logging.settings import Settings
+    from audit_logging.spool.damage import Damage, DamagedBytes
 
 EXIT_REFUSED = 3
 _LONGEST_REASON = 200
@@ -24,7 +25,8 @@ _LONGEST_REASON = 200
 def dead() -> None:
     """List, show and replay dead letters: events that OpenSearch refused even in quarantine.
 
-    Each is a file under dead-letters/ in the spool directory. `list` and `show` need no OpenSearch.
+    Each is a file under dead-letters/ in the spool directory. `list` and `show` need no OpenSearch. They tell of
+    damaged bytes in the spool too, which are kept there and cannot be replayed.
     """
 
 
@@ -32,24 +34,25 @@ def dead() -> None:
 @spool_dir_option
 @json_option
 def list_(*, spool_dir: Path | None, as_json: bool) -> None:
-    """List the dead letters, by writer and sequence.
+    """List the dead letters, by writer and sequence, and then the damaged bytes.
 
     \b
     Example:
       audit-logging spool dead list --spool-dir /var/lib/shop/audit
     """
-    letters = list(_letters(spool_dir))
+    letters, damaged = list(_letters(spool_dir)), list(_damaged_bytes(spool_dir))
     if as_json:
         from audit_logging.cli.output import print_json
 
-        print_json([_summary(letter) for letter in letters])
+        print_json([*map(_summary, letters), *map(_summary_of_damage, damaged)])
         return
-    if not letters:
+    if not letters and not damaged:
         click.echo("There are no dead letters.")
         return
     from audit_logging.cli.output import table
 
     rows = [(letter.id, letter.event_type, letter.kept, letter.reason[:_LONGEST_REASON]) for letter in letters]
+    rows += [(damage.id, "(damaged bytes)", damage.found, f"{damage.reason}: {damage.missing}") for damage in damaged]
     table(("id", "event type", "kept", "reason"), rows)
 
 
@@ -58,12 +61,16 @@ def list_(*, spool_dir: Path | None, as_json: bool) -> None:
 @spool_dir_option
 @json_option
 def show(*, letter_id: str, spool_dir: Path | None, as_json: bool) -> None:
-    """Show one dead letter: why it was refused, and the whole event.
+    """Show one dead letter: why it was refused, and the whole event. Or damaged bytes, and where they were.
 
     \b
-    Example:
+    Examples:
       audit-logging spool dead show 3f9c0d2b8a7e6f5c4d3b-17
+      audit-logging spool dead show 3f9c0d2b8a7e6f5c4d3b-1-4096
     """
+    if (found := _damaged_bytes(spool_dir).get(letter_id)) is not None:
+        _show_damage(*found, as_json=as_json)
+        return
     letter = _letters(spool_dir).get(letter_id)
     whole = {**_summary(letter), "document": _document(letter)}
     from audit_logging.cli.output import print_json, table
@@ -130,17 +137,45 @@ def _print_outcomes(outcomes: dict[str, str | None]) -> None:
     table(("id", "outcome"), rows)
 
 
-def _letters(spool_dir: Path | None) -> DeadLetters:
+def _show_damage(damage: Damage, data: bytes, *, as_json: bool) -> None:
+    from audit_logging.cli.output import print_json, table
+
+    whole = {**_summary_of_damage(damage), "bytes": data.decode("utf-8", "backslashreplace")}
+    if as_json:
+        print_json(whole)
+        return
+    table(("", ""), [(name, str(value)) for name, value in whole.items() if name != "bytes"])
+    click.echo()
+    click.echo(ascii(data)[2:-1])  # whatever is in there, the terminal is left as it was
+
+
+def _settings(spool_dir: Path | None) -> Settings:
     from audit_logging.settings import Settings
+
+    return Settings.load() if spool_dir is None else Settings.load(spool_dir=spool_dir)
+
+
+def _letters(spool_dir: Path | None) -> DeadLetters:
     from audit_logging.spool.directory import SpoolDirectory
 
-    settings = Settings.load() if spool_dir is None else Settings.load(spool_dir=spool_dir)
+    settings = _settings(spool_dir)
     return DeadLetters(SpoolDirectory(settings.spool_path).dead_letters, settings.stream)
+
+
+def _damaged_bytes(spool_dir: Path | None) -> DamagedBytes:
+    from audit_logging.spool.damage import DamagedBytes
+    from audit_logging.spool.directory import SpoolDirectory
+
+    return DamagedBytes(SpoolDirectory(_settings(spool_dir).spool_path).dead_letters)
 
 
 def _summary(letter: DeadLetter) -> dict[str, Any]:
     fields = {name: value for name, value in letter._asdict().items() if name != "document"}
-    return {"id": letter.id, "event_type": letter.event_type, "hash": letter.hash, **fields}
+    return {"id": letter.id, "kind": "dead letter", "event_type": letter.event_type, "hash": letter.hash, **fields}
+
+
+def _summary_of_damage(damage: Damage) -> dict[str, Any]:
+    return {"id": damage.id, "kind": "damaged bytes", **damage._asdict()}
 
 
 def _document(letter: DeadLetter) -> Any:

@@ -47,7 +47,7 @@ def ship(*, once: bool, patience_seconds: float, spool_dir: Path | None, setting
     the rest. It runs until SIGTERM or Ctrl-C. Any number may run beside each other.
 
     With --once it ships what is there and ends: with 0 when nothing remains, with 3 when OpenSearch cannot be reached
-    or refuses, with 4 when a spool cannot be read.
+    or refuses, with 4 when a spool cannot be read or is damaged.
 
     \b
     Examples:
@@ -87,6 +87,7 @@ def _ship_once(settings: Settings, patience_seconds: float, *, as_json: bool) ->
     from audit_logging.cli.emit import why_it_cannot_ship
 
     shipped = 0
+    damaged = _damaged(settings)
     problem = why_it_cannot_ship(settings)
     if problem is None:
         shipper = _shipper(settings)
@@ -97,6 +98,7 @@ def _ship_once(settings: Settings, patience_seconds: float, *, as_json: bool) ->
         shipper.finish(0)
         shipped, problem = shipper.shipped, shipper.notices.last_problem or None
     remaining, unreadable = _remaining(settings)
+    unreadable += [told for damage_id, told in _damaged(settings).items() if damage_id not in damaged]
     _report(settings, shipped, remaining, problem, unreadable, as_json=as_json)
     if unreadable:
         sys.exit(EXIT_PROMISE)
@@ -128,6 +130,18 @@ def _remaining(settings: Settings) -> tuple[int, list[str]]:
             unreadable.append(str(error))
         directory.release()
     return count, unreadable
+
+
+def _damaged(settings: Settings) -> dict[str, str]:
+    """Return what is known of damage by now, by its id."""
+    from audit_logging.spool.damage import DamagedBytes
+    from audit_logging.spool.directory import SpoolDirectory
+
+    return {
+        damage.id: f"{damage.segment} of writer {damage.writer} was damaged and {damage.missing}: see `audit-logging"
+        f" spool dead show {damage.id}`."
+        for damage in DamagedBytes(SpoolDirectory(settings.spool_path).dead_letters)
+    }
 
 
 def _report(

@@ -7,6 +7,7 @@ import pytest
 from audit_logging.integrity.seal import Chain
 from audit_logging.opensearch.admin import AuditAdmin
 from audit_logging.shipping.dead_letters import DeadLetters
+from audit_logging.spool.damage import Damage, DamagedBytes
 from audit_logging.spool.segment import Record
 
 WRITER = "0123456789abcdef0123"
@@ -125,3 +126,20 @@ class TestReplay:
         assert ended.code == 3
         assert "audit-logging setup" in ended.err
         assert not client.request("HEAD", f"/{settings.stream}-gone")
+
+
+def test_damaged_bytes_are_listed_and_shown_beside_them(letters, audit_logging):
+    """Where they were, which events are missing, and the bytes, which do not steer the terminal."""
+    keep(letters, 7)
+    place = {"writer": WRITER, "segment": f"{1:020d}.seg", "offset": 42}
+    damage = Damage(**place, size=5, first_missing=3, last_missing=4, reason="no whole record", found="2026-03-01")
+    DamagedBytes(letters.path).keep(damage, b"\x1b[31m")
+    ended = audit_logging("spool", "dead", "list")
+    assert [line.split()[0] for line in ended.out.splitlines()] == ["id", f"{WRITER}-7", f"{WRITER}-1-42"]
+    assert "events 3 to 4 are missing" in ended.out
+    listed = json.loads(audit_logging("spool", "dead", "list", "--json").out)
+    assert [entry["kind"] for entry in listed] == ["dead letter", "damaged bytes"]
+    ended = audit_logging("spool", "dead", "show", damage.id)
+    assert "\\x1b[31m" in ended.out
+    assert "\x1b" not in ended.out
+    assert json.loads(audit_logging("spool", "dead", "show", damage.id, "--json").out)["bytes"] == "\x1b[31m"

@@ -11,7 +11,9 @@ import pytest
 
 from audit_logging.capture.trail import Trail
 from audit_logging.opensearch.admin import AuditAdmin
+from audit_logging.query.reader import AuditReader
 from audit_logging.shipping import backoff
+from audit_logging.spool import segment
 from audit_logging.spool.directory import SpoolDirectory
 from tests.faults.proxy import FaultProxy
 from tests.faults.reckoning import reckon
@@ -91,18 +93,37 @@ class TestOnce:
         assert "3 events remain" in ended.err
         assert "503" in ended.err
 
-    def test_a_spool_that_cannot_be_read_keeps_no_other(self, prepared, audit_logging):
+    def test_a_spool_that_cannot_be_read_keeps_no_other(self, prepared, audit_logging, monkeypatch):
         """It is named, and the end is 4."""
-        leave_behind(prepared, 3)
-        (damaged,) = writers(prepared)
-        segment = next(damaged.glob("*.seg"))
-        segment.write_bytes(b"garbage" * 20)
+        with monkeypatch.context() as later:
+            later.setattr(segment, "VERSION", 2)
+            leave_behind(prepared, 3)
+        (unreadable,) = writers(prepared)
         ids = leave_behind(prepared, 2)
         ended = audit_logging("ship", "--once")
         assert ended.code == 4
-        assert str(segment) in ended.err
+        assert str(next(unreadable.glob("*.seg"))) in ended.err
         assert ended.out == f"2 events shipped to {prepared.stream}.\n"
         reckon(prepared, ids)
+
+    def test_what_is_damaged_is_told_of_and_everything_else_ships(self, prepared, audit_logging, client):
+        """Once: the bytes are kept, the spool goes, and the next time there is nothing to tell."""
+        ids = leave_behind(prepared, 5)
+        path = next(writers(prepared)[0].glob("*.seg"))
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+        ended = audit_logging("ship", "--once")
+        assert ended.code == 4
+        assert "event 3 is missing" in ended.err
+        assert ended.out == f"4 events shipped to {prepared.stream}.\n"
+        assert writers(prepared) == []
+        client.request("POST", f"/{prepared.stream}/_refresh")
+        with AuditReader(settings=prepared) as reader:
+            assert {event.id for event in reader.scan()} == set(ids) - {ids[2]}
+        (listed,) = json.loads(audit_logging("spool", "dead", "list", "--json").out)
+        assert (listed["first_missing"], listed["last_missing"]) == (3, 3)
+        assert audit_logging("ship", "--once").code == 0
 
     def test_the_spool_of_another_stream_is_left_alone(self, prepared, audit_logging):
         """It is another application's."""

@@ -33,6 +33,7 @@ from audit_logging.integrations.import_turn import ImportTurn
 from audit_logging.integrations.importer import ImportReport, import_file
 from audit_logging.opensearch.admin import AuditAdmin
 from audit_logging.query.reader import AuditReader
+from audit_logging.spool import segment
 from audit_logging.spool.directory import SpoolDirectory
 from tests.faults.proxy import FaultProxy
 from tests.opensearch.front import Front
@@ -410,9 +411,11 @@ class TestInterruption:
         adopted.remove()
         assert run(path, ready).imported == 2
 
-    def test_a_damaged_spool_that_nobody_can_ship_stops_it_before_it_begins(self, tmp_path, ready, ids):
+    def test_a_spool_that_nobody_can_ship_stops_it_before_it_begins(self, tmp_path, ready, ids, monkeypatch):
         dead = SpoolDirectory(ready.spool_path, ready.stream).create("cd" * 10)
-        (dead.path / "00000000000000000001.seg").write_bytes(b"x" * 100)
+        with monkeypatch.context() as later:
+            later.setattr(segment, "VERSION", 2)
+            (dead.path / "00000000000000000001.seg").write_bytes(segment.encode_header("cd" * 10, 1))
         dead.release()
         path = write_lines(tmp_path / "trail", numbered(1))
         with pytest.raises(OpenSearchError, match="may be of this file"):
