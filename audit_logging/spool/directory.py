@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 DEAD_LETTERS = "dead-letters"
 LOCK = "lock"
 SHIPPING = "shipping"
-_STREAM = "stream"
+STREAM = "stream"
 _WRITER = re.compile(r"[0-9a-f]{20}")
 _LEFT = re.compile(r"\.[0-9a-f]{20}\.(new|done)")
 _NEW, _DONE = ".new", ".done"
@@ -133,7 +133,7 @@ class SpoolDirectory:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.check()
             unborn.mkdir(mode=0o700)
-            _write_private(unborn / _STREAM, self.stream)
+            _write_private(unborn / STREAM, self.stream)
             Cursor.create(unborn)
             Sent.create(unborn)
             born.lock_new()
@@ -263,6 +263,6 @@ def _write_private(path: Path, text: str) -> None:
 def _stream_of(directory: Path) -> str | None:
     """Return the stream that a writer's events are for; None when its directory is gone meanwhile."""
     try:
-        return (directory / _STREAM).read_text()
+        return (directory / STREAM).read_text()
     except FileNotFoundError:
         return None

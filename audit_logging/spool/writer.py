@@ -14,10 +14,10 @@ import threading
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from audit_logging.errors import SpoolWriteError
+from audit_logging.spool.directory import STREAM
 from audit_logging.spool.segment import encode_header, encode_record, segment_name, segments_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 _OPEN: Final = sys.maxsize
@@ -183,17 +183,12 @@ class SpoolWriter:
         if self._named == segment.first:
             return
         if not self._named:
-            for path in self._files_of_birth():
-                _sync(path)
+            _rewrite(self._directory / STREAM)
+            for path in self._directory.parents[:2]:
+                if os.access(path, os.R_OK):
+                    _sync(path)
         _sync(self._directory)
         self._named = segment.first
-
-    def _files_of_birth(self) -> Iterator[Path]:
-        """Yield the writer's other files, and the directories that lead to it, as far up as may be opened."""
-        yield from (path for path in self._directory.iterdir() if path.suffix == "")
-        for path in self._directory.parents[:2]:
-            if os.access(path, os.R_OK):
-                yield path
 
     def close_inherited(self) -> None:
         """Close the file in a forked child, whatever the parent's threads were doing with it."""
@@ -216,6 +211,16 @@ def _sync(path: Path) -> None:
     except FileNotFoundError:
         return
     try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _rewrite(path: Path) -> None:
+    """Bring a small file to the disk, and do not believe that it is clean: an earlier attempt may have failed."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        _write_all(descriptor, os.pread(descriptor, 1 << 16, 0))
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
