@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from audit_logging.capture.trail import Trail
 from audit_logging.errors import SettingsError
+from audit_logging.forks import in_children
 from audit_logging.settings import Settings
 
 if TYPE_CHECKING:
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
 _log = logging.getLogger("audit_logging")
 _lock = threading.Lock()
 _trail: Trail | None = None
+
+
+@in_children
+def _begin_anew() -> None:
+    global _lock
+    _lock = threading.Lock()  # a thread of the parent may have held it
 
 
 def configure(*, replace: bool = False, processors: Sequence[Processor] = (), **settings: Any) -> None:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import weakref
 from typing import TYPE_CHECKING, Any
 
 from audit_logging.capture.console import print_event
 from audit_logging.capture.durability import Durabilities
 from audit_logging.capture.processors import merge_context
-from audit_logging.capture.writer import Writer
+from audit_logging.capture.writer import Writer, WriterClosedError
 from audit_logging.errors import DurabilityError, NotIndexedError, SettingsError
 from audit_logging.events.catalogue import CATALOGUE
 from audit_logging.events.document import DocumentBuilder
 from audit_logging.events.values import PlainValues
+from audit_logging.forks import begin_anew, in_children, same_process
 from audit_logging.privacy.policy import privacy_policy
 from audit_logging.privacy.redaction import SecretKeys
 from audit_logging.privacy.secrets import SecretText
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 DEAD_LETTERED = "audit.dead_lettered"
 _log = logging.getLogger("audit_logging")
+_trails: weakref.WeakSet[Trail] = weakref.WeakSet()
 
 
 class Trail:
@@ -48,10 +51,9 @@ class Trail:
         self._console = settings.console if settings.console is not None else _is_at_a_developers_terminal(settings)
         if settings.opensearch_url:
             _check_connection_settings(settings)
+        self._beginning = threading.RLock()
         self._start_afresh()
-        # A fork hook can never be removed, so it must not keep the trail alive.
-        forked = weakref.WeakMethod(self._after_fork)
-        os.register_at_fork(after_in_child=lambda: (method := forked()) and method())
+        _trails.add(self)
 
     def _start_afresh(self) -> None:
         secret_keys = SecretKeys(self.settings.redact_keys)
@@ -62,14 +64,19 @@ class Trail:
         self._shipper: Shipper | None = None
         self._begun = False
 
-    def _after_fork(self) -> None:
+    def begin_anew(self) -> None:
         """Become a writer of its own: threads are gone, locks may be held, files and sockets are the parent's."""
         self._writer.abandon()
+        # A key store that was opened before a fork must not even be closed after it (SQLite, "How to corrupt").
+        self._inherited = self._builder
+        self._beginning = threading.RLock()
         self._start_afresh()
 
     @property
     def writer_id(self) -> str:
         """The id of this process as a writer; it changes with a fork and with :meth:`shutdown`."""
+        if not same_process[0]:
+            begin_anew()
         return self._writer.id
 
     def emit(
@@ -93,13 +100,18 @@ class Trail:
             DurabilityError: The promise could not be kept (see its subclasses).
             InvalidEventError: A value did not validate and ``on_invalid`` is ``raise``.
         """
+        if not same_process[0]:
+            begin_anew()
         durability = self._durabilities.of(event_type, durability)
         document = self._document(event_type, facts, origin)
         indexed = durability == "indexed"
         if indexed and self.settings.ship and not self.settings.opensearch_url:
             raise SettingsError("durability 'indexed' needs an opensearch_url to be acknowledged by.")
         writer = self._writer
-        sequence = writer.append(document, awaited=indexed)
+        try:
+            sequence = writer.append(document, awaited=indexed)
+        except WriterClosedError:  # another thread shuts down at this moment; this one begins again
+            return self.emit(event_type, facts, durability, origin=origin)
         if not self._begun:
             self._begin(writer)
         if self._shipper is not None:
@@ -114,6 +126,8 @@ class Trail:
 
     async def aemit(self, event_type: str, facts: Mapping[str, Any], durability: str | None = None) -> str:
         """Do the same without holding up the event loop where the durability means waiting."""
+        if not same_process[0]:
+            begin_anew()
         if self._durabilities.of(event_type, durability) == "process" and self._writer.has_room:
             return self.emit(event_type, facts, durability)
         import asyncio  # loaded already where a coroutine runs; 20 ms for every import of the library otherwise
@@ -133,7 +147,12 @@ class Trail:
 
     def _begin(self, writer: Writer) -> None:
         """Start shipping with the first event, so that a process that emits nothing costs nothing."""
-        self._begun = True
+        with self._beginning:
+            if not self._begun and writer is self._writer:  # which is another when somebody shuts down meanwhile
+                self._begun = True
+                self._ship(writer)
+
+    def _ship(self, writer: Writer) -> None:
         if not self.settings.ship:
             return
         if not self.settings.opensearch_url:
@@ -184,6 +203,8 @@ class Trail:
 
     def flush(self, timeout: float) -> bool:
         """Wait until everything emitted so far is acknowledged by OpenSearch; true when it is."""
+        if not same_process[0]:
+            begin_anew()
         writer = self._writer
         if self._shipper is not None:
             self._shipper.hurry()
@@ -191,11 +212,20 @@ class Trail:
 
     def shutdown(self, timeout: float) -> int:
         """Ship what can be shipped within *timeout* seconds, stop, and return how many events remain in the spool."""
+        if not same_process[0]:
+            begin_anew()
         if self._shipper is not None:
             self._shipper.finish(timeout)
-        remaining = self._writer.close()
-        self._start_afresh()
-        return remaining
+        with self._beginning:
+            writer = self._writer
+            self._start_afresh()
+        return writer.close()
+
+
+@in_children
+def _begin_anew() -> None:
+    for trail in list(_trails):
+        trail.begin_anew()
 
 
 def _check_connection_settings(settings: Settings) -> None:

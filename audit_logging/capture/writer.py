@@ -26,6 +26,10 @@ _POLL_SECONDS: Final = 0.05
 """How often a call that waits looks whether another process, which ships, has moved on."""
 
 
+class WriterClosedError(Exception):
+    """Another thread has closed the writer meanwhile. It never leaves the trail, which has another writer by then."""
+
+
 class Writer:
     """One process's emitting end. Its directory is made with the first event.
 
@@ -48,6 +52,7 @@ class Writer:
         self._unsettled: SealedDocument | None = None  # what was to be written when a signal's handler raised
         self._home: WriterDirectory | None = None
         self._spool: SpoolWriter | None = None
+        self._closed = False
         self._bytes_allowed = settings.spool_max_bytes  # of all that was ever appended: what became free is added
         self._awaited: dict[int, str] = {}
         self.reader: SpoolReader | None = None
@@ -82,6 +87,7 @@ class Writer:
         Raises:
             SpoolFullError: There was no room for as long as the call may block.
             SpoolWriteError: The disk refused.
+            WriterClosedError: It was closed.
         """
         try:
             with self._lock:
@@ -171,6 +177,8 @@ class Writer:
         return self._spool is None or self._spool.bytes_appended + MAX_DOCUMENT_BYTES <= self._bytes_allowed
 
     def _begin(self) -> SpoolWriter:
+        if self._closed:  # a second life under the same id would number its events anew
+            raise WriterClosedError
         try:
             self._is_busy = True
             self._home = self.directory.create(self._chain.writer, ships=self.ships)
@@ -249,6 +257,7 @@ class Writer:
     def close(self) -> int:
         """Give the spool up, remove it when all is acknowledged, and return how many events remain."""
         with self._lock:
+            self._closed = True
             if self._unsettled is not None and self._spool is not None:
                 self._settle(self._spool)
             remaining = self.waiting

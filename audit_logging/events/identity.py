@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import time
 from itertools import count
 
+from audit_logging.forks import in_children
+
 _random, _counter = "", count()
 
 
+@in_children
 def _begin() -> None:
     """Choose this process's part of its ids, and where it begins to count."""
     global _random, _counter
@@ -19,7 +21,6 @@ def _begin() -> None:
 
 
 _begin()
-os.register_at_fork(after_in_child=_begin)
 
 
 def new_event_id() -> str:

@@ -7,6 +7,8 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
+from audit_logging.forks import begin_anew, in_children, same_process
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -20,7 +22,8 @@ _no_fork = threading.RLock()
 class FileLock:
     """An exclusive flock, held by this process alone: not by children that it forks, nor by programs it starts.
 
-    Python opens every file so that programs do not inherit it (PEP 446); what children inherit is closed in them.
+    Python opens every file so that programs do not inherit it (PEP 446); what children inherit is closed in them, or,
+    where they were forked behind Python's back, with the first use they make of the trail.
     """
 
     def __init__(self) -> None:
@@ -81,6 +84,8 @@ class FileLock:
 
 
 def _before_fork() -> None:
+    if not same_process[0]:  # what is held here now was held by a thread of the parent
+        begin_anew()
     _no_fork.acquire()
 
 
@@ -88,11 +93,12 @@ def _after_fork_in_parent() -> None:
     _no_fork.release()
 
 
-def _after_fork_in_child() -> None:
+@in_children
+def _begin_anew() -> None:
     global _no_fork
     _no_fork = threading.RLock()
     for lock in list(_held):
         lock._close()  # noqa: SLF001 - the same module
 
 
-os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent)
