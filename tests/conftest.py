@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
+import subprocess
+import sys
+import textwrap
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -57,3 +61,27 @@ def client(settings: Settings) -> Iterator[Client]:
     client = Client(settings)
     yield client
     client.close()
+
+
+@pytest.fixture
+def program():
+    """Start Python programs, with pipes to talk to them; they are gone afterwards."""
+    started = []
+
+    def start(script, *arguments):
+        process = subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(script), *map(str, arguments)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            # Without measuring coverage: that takes a lock of its own at every call, which a fork may find held.
+            env={name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
+            | {"PYTHONUNBUFFERED": "1"},
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()

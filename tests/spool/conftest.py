@@ -1,11 +1,8 @@
-"""A disk that is really full, and programs whose processes fork and die."""
+"""A disk that is really full."""
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
-import textwrap
 
 import pytest
 
@@ -31,27 +28,3 @@ def fill(disk):
                 file.write(b"x" * 512)
         except OSError:
             return path
-
-
-@pytest.fixture
-def program():
-    """Start Python programs, with pipes to talk to them; they are gone afterwards."""
-    started = []
-
-    def start(script, *arguments):
-        process = subprocess.Popen(
-            [sys.executable, "-c", textwrap.dedent(script), *map(str, arguments)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            # Without measuring coverage: that takes a lock of its own at every call, which a fork may find held.
-            env={name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
-            | {"PYTHONUNBUFFERED": "1"},
-        )
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
