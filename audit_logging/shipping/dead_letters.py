@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from audit_logging.spool.segment import Record
 
 
+REPLAYED = "replayed"
+"""File with the ids of the dead letters that were replayed: one that is gone and not named here was lost."""
+
+
 class DeadLetterError(AuditError):
     """A dead letter is not there, or its file cannot be read."""
 
@@ -144,6 +148,7 @@ class DeadLetters:
         Raises:
             UnreachableError: There was no answer; try again, which does no harm.
             CredentialsError: The role may not write.
+            DeadLetterError: It is stored, but the disk refused to note it; replaying it once more does no harm.
             NoStreamError: Its stream does not exist: OpenSearch would make an ordinary index of that name.
         """
         Stream(client, letter.stream, Notices()).require()
@@ -155,8 +160,35 @@ class DeadLetters:
             if error.status != CONFLICT:
                 detail = error.body.get("error") if isinstance(error.body, dict) else None
                 return explain(detail) or str(error)
-        self.file_of(letter.id).unlink(missing_ok=True)
+        try:
+            self._note_replayed(letter.id)
+            self.file_of(letter.id).unlink(missing_ok=True)
+        except OSError as error:
+            raise DeadLetterError(
+                f"The dead letter {letter.id} is stored, but {self.path} cannot be written ({error.strerror}):"
+                " make room and replay it again."
+            ) from error
         return None
+
+    def _note_replayed(self, letter_id: str) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+        descriptor = os.open(self.path / REPLAYED, flags, 0o600)
+        try:
+            os.write(descriptor, f"{letter_id}\n".encode())
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def ids(self) -> set[str]:
+        """Return the ids of those that are here, without reading them."""
+        return {path.stem for path in self.path.glob("*-*.json")}
+
+    def replayed(self) -> set[str]:
+        """Return the ids of those that were replayed."""
+        try:
+            return set((self.path / REPLAYED).read_text().split())
+        except FileNotFoundError:
+            return set()
 
 
 def _place(path: Path) -> tuple[str, int, str]:

@@ -10,6 +10,7 @@
             refusals                 what OpenSearch refused, and what became of it
             00000000000000000001.seg segments, named by their first sequence
             00000000000000004711.seg
+        closed                       what is known of writers whose directories are gone
         import-<stream>.lock         held while records are imported, so that one import runs at a time
         dead-letters/                what OpenSearch refused even in quarantine
 

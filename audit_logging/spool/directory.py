@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING
 
 from audit_logging.errors import SettingsError, SpoolWriteError
 from audit_logging.settings import DEFAULT_STREAM
+from audit_logging.spool.closed import ClosedWriters
 from audit_logging.spool.cursor import Cursor
 from audit_logging.spool.lock import FileLock
 from audit_logging.spool.sent import Sent
+from audit_logging.spool.stock import STREAM
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
 DEAD_LETTERS = "dead-letters"
 LOCK = "lock"
 SHIPPING = "shipping"
-STREAM = "stream"
 _WRITER = re.compile(r"[0-9a-f]{20}")
 _LEFT = re.compile(r"\.[0-9a-f]{20}\.(new|done)")
 _NEW, _DONE = ".new", ".done"
@@ -95,6 +96,7 @@ class WriterDirectory:
         """Delete the directory, of which everything is acknowledged, and give up the locks, both of which are held."""
         assert self._life.held
         assert self._shipping.held
+        ClosedWriters(self.path.parent).note(self.path)
         # Renamed first: what is killed in the middle of deleting must not leave half a writer.
         with contextlib.suppress(OSError):
             done = self.path.rename(self.path.with_name(f".{self.writer}{_DONE}"))
