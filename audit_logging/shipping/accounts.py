@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
 
+from audit_logging.errors import SettingsError
 from audit_logging.shipping.dead_letters import DeadLetters
 from audit_logging.spool.closed import ClosedWriters
 from audit_logging.spool.directory import LOCK, SpoolDirectory
@@ -139,17 +140,24 @@ def take_accounts(spool_dir: Path, *, quick: bool = False) -> Accounts:
         quick: Read nothing but each writer's last segment: damage in the others, and since when events wait, stays
             unknown. Without it everything that waits is read.
 
+    Raises:
+        SettingsError: This user may not read the spool.
+
     Example:
         >>> take_accounts(Path("/nowhere")).balanced
         True
     """
     directory = SpoolDirectory(spool_dir)
     stocks: dict[Path, Stock] = {}
+    if spool_dir.exists() and not os.access(spool_dir, os.R_OK | os.X_OK):
+        raise _unreadable(spool_dir)
     for path in directory.writers():
         try:
             stocks[path] = take_stock(path, quick=quick)
         except FileNotFoundError:  # gone meanwhile: it is among the closed ones now
             continue
+        except PermissionError as error:
+            raise _unreadable(path) from error
     letters = _Letters(DeadLetters(directory.dead_letters, ""))
     # Read last: a writer that was closed meanwhile is here, and where it was counted above it does not count again.
     closed = [each for each in ClosedWriters(spool_dir) if spool_dir / each.writer not in stocks]
@@ -157,6 +165,13 @@ def take_accounts(spool_dir: Path, *, quick: bool = False) -> Accounts:
         spool_dir,
         tuple(_open_account(path, stock, letters) for path, stock in stocks.items()),
         tuple(_closed_account(each, letters) for each in closed),
+    )
+
+
+def _unreadable(path: Path) -> SettingsError:
+    return SettingsError(
+        f"{path} cannot be read by this user: run this as the user that runs the application, or name another spool"
+        " in spool_dir (AUDIT_SPOOL_DIR)."
     )
 
 

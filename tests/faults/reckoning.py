@@ -1,4 +1,6 @@
-"""The reckoning after a fault: every event whose call returned is in the stream once, and no writer has a gap."""
+"""The reckoning after a fault: every event whose call returned is in the stream once, no writer has a gap, and the
+spool's accounts agree with the stream.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +9,14 @@ from typing import TYPE_CHECKING
 
 from audit_logging.opensearch.client import Client
 from audit_logging.query.reader import AuditReader
+from audit_logging.shipping.accounts import take_accounts
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Mapping
 
     from audit_logging.query.event import Event
     from audit_logging.settings import Settings
+    from audit_logging.shipping.accounts import Accounts
 
 
 def reckon(settings: Settings, emitted: Iterable[str], *, poison: Collection[str] = ()) -> list[Event]:
@@ -39,9 +43,21 @@ def reckon(settings: Settings, emitted: Iterable[str], *, poison: Collection[str
     assert not (double := [event_id for event_id, count in seen.items() if count > 1]), f"seen twice: {double[:3]}"
     quarantined = {event.id for event in events if event.event_type == "audit.quarantined"}
     assert quarantined <= set(poison), f"quarantined without a cause: {sorted(quarantined - set(poison))[:3]}"
-    for writer, sequences in _by_writer(events).items():
+    by_writer = _by_writer(events)
+    for writer, sequences in by_writer.items():
         assert sequences == list(range(1, len(sequences) + 1)), f"writer {writer} has a gap or a double"
+    _compare(take_accounts(settings.spool_path), settings.stream, by_writer)
     return events
+
+
+def _compare(accounts: Accounts, stream: str, stored: Mapping[str, list[int]]) -> None:
+    """Assert that the accounts are balanced, and that what they call indexed or quarantined is there."""
+    assert accounts.balanced, accounts
+    for account in (*accounts.writers, *accounts.closed):
+        if account.stream == stream:
+            known = account.balance.indexed + account.balance.quarantined
+            found = len(stored.get(account.writer, []))
+            assert known <= found <= known + account.balance.in_spool, f"{found} found of {account}"
 
 
 def _by_writer(events: Iterable[Event]) -> dict[str, list[int]]:

@@ -1,0 +1,128 @@
+"""What in the accounts of a spool needs a hand."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from audit_logging.shipping.accounts import Accounts, WriterAccount
+
+Kind = Literal["lost", "unreadable", "full", "stuck", "abandoned", "dead letters"]
+
+LONG_SECONDS: Final = 60.0
+"""How long an event may wait while nothing is acknowledged before somebody should look."""
+
+NEARLY_FULL: Final = 0.8
+"""From what part of its limit on a spool counts as nearly full."""
+
+
+@dataclass(frozen=True)
+class Concern:
+    """Something that somebody should look after.
+
+    Attributes:
+        kind: ``lost``, ``unreadable``, ``full``, ``stuck`` (nothing moves), ``abandoned`` (its process died, and
+            nobody ships what it left), ``dead letters``.
+        sentence: What it is.
+        remedy: What to do about it.
+        writer: Whose events they are; None when it is about the whole spool.
+    """
+
+    kind: Kind
+    sentence: str
+    remedy: str
+    writer: str | None = None
+
+
+def concerns(accounts: Accounts, limit_bytes: int, now: dt.datetime | None = None) -> Iterator[Concern]:
+    """Yield what needs a hand, the worst first.
+
+    Args:
+        accounts: The accounts, from a look that was not quick.
+        limit_bytes: ``spool_max_bytes`` of the processes that write there.
+        now: The present, for tests.
+    """
+    moment = now or dt.datetime.now(dt.timezone.utc)
+    for account in (*accounts.writers, *accounts.closed):
+        if account.balance.lost:
+            yield _lost(account)
+    for account in accounts.writers:
+        if account.trouble:
+            yield Concern("unreadable", account.trouble, "Everything else is shipped.", account.writer)
+    for account in accounts.writers:
+        if account.balance.in_spool and account.kept_bytes >= NEARLY_FULL * limit_bytes:
+            yield Concern(
+                "full",
+                f"The spool of writer {account.writer} is {account.kept_bytes / limit_bytes:.0%} full.",
+                "At its limit emit calls wait and then raise: make OpenSearch reachable, or raise spool_max_bytes.",
+                account.writer,
+            )
+    for account in accounts.writers:
+        if _waits_long(account, moment):
+            yield _standstill(account, accounts)
+    if dead := accounts.total.dead:
+        yield Concern(
+            "dead letters",
+            f"{count_of(dead, 'event')} {'is' if dead == 1 else 'are'} kept as dead letters: OpenSearch refused even"
+            " the quarantine.",
+            f"`audit-logging spool dead list --spool-dir {accounts.spool_dir}` says why; mend that, then"
+            " `audit-logging spool dead replay --all`.",
+        )
+
+
+def _lost(account: WriterAccount) -> Concern:
+    lost = account.balance.lost
+    return Concern(
+        "lost",
+        f"{count_of(lost, 'event')} of writer {account.writer} {'is' if lost == 1 else 'are'} in no place where an"
+        " event can be: the disk was damaged, or somebody deleted them.",
+        "Restore the spool directory from a copy, if there is one, and start the application; `audit-logging verify`"
+        " will name the gap in the chain.",
+        account.writer or None,
+    )
+
+
+def _waits_long(account: WriterAccount, now: dt.datetime) -> bool:
+    if account.waiting_since is None:
+        return False
+    moved = max(account.waiting_since, account.acknowledged_at or account.waiting_since)
+    return (now - moved).total_seconds() >= LONG_SECONDS
+
+
+def _standstill(account: WriterAccount, accounts: Accounts) -> Concern:
+    waiting, since = count_of(account.balance.in_spool, "event"), account.waiting_since
+    assert since is not None
+    when = f"since {since:%Y-%m-%d %H:%M:%S} UTC"
+    if account.state == "dead":
+        return Concern(
+            "abandoned",
+            f"{waiting} of writer {account.writer}, whose process is gone, {_verb(account, 'wait')} {when}, and nobody"
+            " ships them.",
+            f"Start the application again, or run `audit-logging ship --once --spool-dir {accounts.spool_dir}`.",
+            account.writer,
+        )
+    return Concern(
+        "stuck",
+        f"{waiting} of writer {account.writer} {_verb(account, 'wait')} {when}, and OpenSearch acknowledges nothing.",
+        "`audit-logging doctor` tells what is wrong on the way there. If the application does not ship itself"
+        " (AUDIT_SHIP=false), is its `audit-logging ship` running?",
+        account.writer,
+    )
+
+
+def _verb(account: WriterAccount, verb: str) -> str:
+    return f"{verb}s" if account.balance.in_spool == 1 else verb
+
+
+def count_of(number: int, noun: str) -> str:
+    """Return a number with its noun.
+
+    Example:
+        >>> count_of(1, "event"), count_of(1204, "event")
+        ('1 event', '1,204 events')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
