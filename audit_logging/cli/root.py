@@ -19,6 +19,7 @@ COMMANDS = {
     "emit": "audit_logging.cli.emit:emit",
     "ship": "audit_logging.cli.ship:ship",
     "spool": "audit_logging.cli.spool:spool",
+    "trace": "audit_logging.cli.trace:trace",
     "import": "audit_logging.cli.importing:import_",
     "search": "audit_logging.cli.reading:search",
     "show": "audit_logging.cli.show:show",

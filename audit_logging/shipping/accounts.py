@@ -27,7 +27,7 @@ from audit_logging.spool.lock import is_locked
 from audit_logging.spool.stock import STREAM, take_stock
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from audit_logging.spool.closed import ClosedWriter
     from audit_logging.spool.stock import Stock
@@ -161,10 +161,11 @@ def take_accounts(spool_dir: Path, *, quick: bool = False) -> Accounts:
     letters = _Letters(DeadLetters(directory.dead_letters, ""))
     # Read last: a writer that was closed meanwhile is here, and where it was counted above it does not count again.
     closed = [each for each in ClosedWriters(spool_dir) if spool_dir / each.writer not in stocks]
+    known = {path.name for path in stocks} | {each.writer for each in closed}
     return Accounts(
         spool_dir,
         tuple(_open_account(path, stock, letters) for path, stock in stocks.items()),
-        tuple(_closed_account(each, letters) for each in closed),
+        (*(_closed_account(each, letters) for each in closed), *letters.accounts_without(known)),
     )
 
 
@@ -187,6 +188,12 @@ class _Letters:
         replayed = self._replayed[writer].intersection(dead)
         kept = self._kept[writer].intersection(dead) - replayed
         return len(kept), len(set(dead) - kept - replayed)
+
+    def accounts_without(self, known: Collection[str]) -> Iterator[WriterAccount]:
+        """Yield accounts of writers of which nothing but dead letters is known: brought here, or a file was lost."""
+        for writer in self._kept.keys() - known:
+            if dead := len(self._kept[writer] - self._replayed[writer]):
+                yield WriterAccount(writer, "", "closed", Balance(emitted=dead, dead=dead), 0)
 
 
 def _by_writer(ids: Collection[str]) -> Mapping[str, set[int]]:

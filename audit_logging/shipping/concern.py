@@ -48,7 +48,7 @@ def concerns(accounts: Accounts, limit_bytes: int, now: dt.datetime | None = Non
     """
     moment = now or dt.datetime.now(dt.timezone.utc)
     for account in (*accounts.writers, *accounts.closed):
-        if account.balance.lost:
+        if account.balance.lost and not account.trouble:
             yield _lost(account)
     for account in accounts.writers:
         if account.trouble:

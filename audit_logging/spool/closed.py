@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CLOSED: Final = "closed"
+DEAD_LETTERS: Final = "dead-letters"
 MOST_BYTES: Final = 1 << 18
 """Size from which on the older lines are summed up."""
 
@@ -107,13 +108,15 @@ class ClosedWriters:
 
     def _sum_up(self) -> None:
         """Replace the older lines by sums; those with dead letters stay, since these may yet be replayed."""
+        spool = self._path.parent
         everything = list(self)
         older, newer = everything[:-_KEPT_LINES], everything[-_KEPT_LINES:]
         sums: dict[str, ClosedWriter] = {}
         kept = []
+        letters = {path.name.partition("-")[0] for path in (spool / DEAD_LETTERS).glob("*-*")}
         for each in older:
             # One whose directory is still there will be written down once more when it goes.
-            if each.dead or (each.writer and (self._path.parent / each.writer).exists()):
+            if each.dead or each.writer in letters or (each.writer and (spool / each.writer).exists()):
                 kept.append(each)
                 continue
             before = sums.get(each.stream, ClosedWriter("", each.stream, 0, 0, writers=0))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from audit_logging.errors import SettingsError, SpoolWriteError
 from audit_logging.settings import DEFAULT_STREAM
-from audit_logging.spool.closed import ClosedWriters
+from audit_logging.spool.closed import DEAD_LETTERS, ClosedWriters
 from audit_logging.spool.cursor import Cursor
 from audit_logging.spool.lock import FileLock
 from audit_logging.spool.sent import Sent
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-DEAD_LETTERS = "dead-letters"
 LOCK = "lock"
 SHIPPING = "shipping"
 _WRITER = re.compile(r"[0-9a-f]{20}")

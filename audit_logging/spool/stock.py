@@ -80,12 +80,12 @@ def take_stock(directory: Path, *, quick: bool = False) -> Stock:
     Raises:
         FileNotFoundError: The directory is gone, as it goes when everything in it is acknowledged.
     """
-    paths = _segments(directory)
-    look = _look_quickly(directory, paths) if quick else _look(directory)
+    paths = segments_in(directory)
+    look = (_look_quickly if quick else _look)(directory, paths)
     acknowledged = _acknowledged(directory)
     refused = Refusals(directory).read()
     set_aside = {sequence: refusal.fate for sequence, refusal in refused.items() if refusal.fate != "refused"}
-    last = max([acknowledged, *(part[-1] for part in look.readable)])
+    last = max(acknowledged, look.last)
     waiting, missing = _count(look.readable, acknowledged, last, set_aside)
     born_at = (directory / STREAM).stat().st_mtime  # written once, when the directory is made
     return Stock(
@@ -106,18 +106,20 @@ def take_stock(directory: Path, *, quick: bool = False) -> Stock:
 
 
 class _Look(NamedTuple):
-    """Which sequences can be read, in unbroken parts, and what they are."""
+    """Which sequences can be read, in unbroken parts, up to where there should be some, and what they are."""
 
     readable: Sequence[range]
+    last: int
     waiting_bytes: int
     first_waiting: bytes = b""
     trouble: str = ""
 
 
-def _look(directory: Path) -> _Look:
+def _look(directory: Path, paths: Sequence[Path]) -> _Look:
+    last, trouble = _end(paths)  # first, so that what is appended meanwhile is not missed
     reader = SpoolReader(directory)
     readable: list[range] = []
-    size, oldest, trouble = 0, b"", ""
+    size, oldest = 0, b""
     try:
         while records := reader.read(_CHUNK_BYTES):
             oldest = oldest or records[0].payload
@@ -129,24 +131,30 @@ def _look(directory: Path) -> _Look:
                     readable.append(range(sequence, sequence + 1))
     except SegmentError as error:
         trouble = str(error)
-    return _Look(readable, size, oldest, trouble)
+    return _Look(readable, max([last, *(part[-1] for part in readable)]), size, oldest, trouble)
 
 
 def _look_quickly(directory: Path, paths: Sequence[Path]) -> _Look:
     acknowledged = _acknowledged(directory)
+    last, trouble = _end(paths)
     holding = paths[max(sum(_first(path) <= acknowledged + 1 for path in paths) - 1, 0) :]
-    if not holding:
-        return _Look([], 0)
-    stop = _first(holding[-1])
+    readable = [range(_first(holding[0]), last + 1)] if holding else []
+    return _Look(readable, last, sum(map(_size, holding)), trouble=trouble)
+
+
+def _end(paths: Sequence[Path]) -> tuple[int, str]:
+    """Return the last sequence in the last segment, and why it cannot be read to its end."""
+    if not paths:
+        return 0, ""
+    last = _first(paths[-1]) - 1
     try:
-        for records in _records_in(holding[-1]):
-            stop += len(records)
+        for records in records_in(paths[-1]):
+            last += len(records)
     except SegmentError as error:
-        return _Look([range(_first(holding[0]), stop)], 0, trouble=str(error))
-    except FileNotFoundError:  # all of it was acknowledged meanwhile
+        return last, str(error)
+    except FileNotFoundError:  # all of it was acknowledged, and the directory is going
         pass
-    readable = range(_first(holding[0]), stop)
-    return _Look([readable] if readable else [], sum(map(_size, holding)))
+    return last, ""
 
 
 def _count(readable: Sequence[range], acknowledged: int, last: int, set_aside: Collection[int]) -> tuple[int, int]:
@@ -160,19 +168,19 @@ def _count(readable: Sequence[range], acknowledged: int, last: int, set_aside: C
 
 def _acknowledged(directory: Path) -> int:
     """Return what the cursor says; without one, what was removed, which happens to what is acknowledged alone."""
-    paths = _segments(directory)
+    paths = segments_in(directory)
     return Cursor(directory).acknowledged or (_first(paths[0]) - 1 if paths else 0)
 
 
 def _specimen(paths: Sequence[Path]) -> bytes:
     """Return the first event of the last segment."""
     try:
-        return next(_records_in(paths[-1]))[0].payload if paths else b""
+        return next(records_in(paths[-1]))[0].payload if paths else b""
     except (StopIteration, SegmentError, FileNotFoundError):
         return b""
 
 
-def _records_in(segment: Path) -> Iterator[list[Record]]:
+def records_in(segment: Path) -> Iterator[list[Record]]:
     """Yield the whole records of a segment from its beginning, some at a time."""
     with segment.open("rb", buffering=0) as file:
         if decode_header(file.read(HEADER_BYTES), segment) is None:
@@ -186,7 +194,8 @@ def _records_in(segment: Path) -> Iterator[list[Record]]:
                 sequence += len(records)
 
 
-def _segments(directory: Path) -> list[Path]:
+def segments_in(directory: Path) -> list[Path]:
+    """Return the segments in a writer's directory, in order."""
     return sorted(directory.glob(f"*{SUFFIX}"))
 
 

@@ -1,16 +1,22 @@
 """The accounts: every event that was emitted is in one place, whatever happened."""
 
+import datetime as dt
 import os
 import shutil
+import subprocess
 import tempfile
 from pathlib import Path
+from zlib import crc32
 
 import orjson
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from audit_logging.errors import SettingsError
 from audit_logging.shipping.accounts import Balance, take_accounts
+from audit_logging.shipping.concern import concerns
 from audit_logging.shipping.dead_letters import DeadLetters
 from audit_logging.spool import closed
 from audit_logging.spool.closed import ClosedWriters
@@ -46,12 +52,12 @@ class Living:
         self.home = spool.create(self.id)
         self.spool = SpoolWriter(self.home.path, self.id, SEGMENT_BYTES)
         self.emitted = self.acknowledged = 0
-        self.quarantined, self.dead = set(), set()
+        self.quarantined, self.dead, self.replayed = set(), set(), set()
         self.is_closed = False
 
     @property
     def balance(self):
-        aside = sum(sequence > self.acknowledged for sequence in self.quarantined | self.dead)
+        aside = sum(sequence > self.acknowledged for sequence in self.quarantined | self.dead | self.replayed)
         waiting = self.emitted - self.acknowledged - aside
         elsewhere = waiting + len(self.quarantined) + len(self.dead)
         return Balance(self.emitted, self.emitted - elsewhere, waiting, len(self.quarantined), len(self.dead), 0)
@@ -100,7 +106,9 @@ class History(RuleBasedStateMachine):
             writer.spool.append(sealed(writer.id, writer.emitted, size))
 
     def behind(self, data, writer):
-        free = set(range(writer.acknowledged + 1, writer.emitted + 1)) - writer.quarantined - writer.dead
+        free = (
+            set(range(writer.acknowledged + 1, writer.emitted + 1)) - writer.quarantined - writer.dead - writer.replayed
+        )
         return data.draw(st.sampled_from(sorted(free))) if free else None
 
     @precondition(open_ones)
@@ -135,6 +143,7 @@ class History(RuleBasedStateMachine):
         if not is_killed:
             self.letters.file_of(f"{writer.id}-{sequence}").unlink()
         writer.dead.discard(sequence)
+        writer.replayed.add(sequence)
 
     @precondition(open_ones)
     @rule(data=st.data(), cut=st.integers(0, 200))
@@ -181,3 +190,144 @@ class History(RuleBasedStateMachine):
 
 TestHistory = History.TestCase
 TestHistory.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+
+
+@pytest.fixture
+def left(tmp_path):
+    """A spool as two processes left it: one that lives, and one that was killed."""
+    directory = SpoolDirectory(tmp_path)
+    return Living(directory, 1), Living(directory, 2)
+
+
+def append(living, count, size=0):
+    for _ in range(count):
+        living.emitted += 1
+        living.spool.append(sealed(living.id, living.emitted, size))
+
+
+class TestWriters:
+    def test_who_lives_who_died_and_who_was_adopted(self, left, tmp_path):
+        """By the lock, which the kernel takes from the dead; and by the process that their events name."""
+        alive, dead = left
+        for each in left:
+            append(each, 2)
+        dead.home.release()
+        first, second = take_accounts(tmp_path).writers
+        assert (first.state, second.state) == ("alive", "dead")
+        assert (first.service, first.host, first.pid) == ("shop", os.uname().nodename, os.getpid())
+        gone = subprocess.Popen(["true"])
+        gone.wait()
+        third = Living(SpoolDirectory(tmp_path), 3)
+        third.spool.append(sealed(third.id, 1).replace(b'"pid":%d' % os.getpid(), b'"pid":%d' % gone.pid))
+        assert take_accounts(tmp_path).writers[2].state == "adopted"
+        assert alive.home.take_over()
+        third.home.release()
+
+    def test_looking_takes_no_lock(self, left, tmp_path):
+        """Whoever is to adopt the dead can, before, meanwhile and afterwards."""
+        _, dead = left
+        dead.home.release()
+        take_accounts(tmp_path)
+        assert [each.writer for each in SpoolDirectory(tmp_path).adopt()] == [dead.id]
+
+    def test_what_waits_is_measured_and_dated(self, left, tmp_path):
+        """By the event's own time, but not before its writer was born, nor in the future."""
+        alive, _ = left
+        append(alive, 40, size=500)
+        SpoolReader(alive.home.path).acknowledge(39)
+        first, second = take_accounts(tmp_path).writers
+        born = (alive.home.path / "stream").stat().st_mtime
+        assert first.waiting_since.timestamp() == pytest.approx(born, abs=1e-3)
+        assert 500 < first.waiting_bytes < 800 < first.kept_bytes
+        assert (first.acknowledged, first.acknowledged_at is not None) == (39, True)
+        assert (second.waiting_since, second.acknowledged_at, second.service) == (None, None, None)
+
+    def test_what_is_missing_is_lost_and_unbalanced(self, left, tmp_path):
+        """A segment that somebody deleted, a dead letter too."""
+        alive, dead = left
+        append(alive, 40, size=500)
+        sorted(alive.home.path.glob("*.seg"))[2].unlink()
+        append(dead, 1)
+        Refusals(dead.home.path).note("dead", {1: "why"})
+        accounts = take_accounts(tmp_path)
+        assert not accounts.balanced
+        assert [account.balance.lost > 0 for account in accounts.writers] == [True, True]
+        total = accounts.total
+        assert total.emitted == total.in_spool + total.lost == 41
+        assert [found.kind for found in concerns(accounts, 1 << 30)] == ["lost", "lost"]
+
+    def test_a_letter_whose_writer_is_forgotten_is_counted(self, tmp_path):
+        """It came from another spool, or a file was lost."""
+        letters = DeadLetters(SpoolDirectory(tmp_path).dead_letters, "audit-events")
+        letters.keep(Record(7, b"{}"), WRITER, "why")
+        accounts = take_accounts(tmp_path)
+        assert (accounts.total, accounts.balanced) == (Balance(emitted=1, dead=1), True)
+        assert [found.kind for found in concerns(accounts, 1 << 30)] == ["dead letters"]
+
+    def test_a_full_disk_loses_the_line_of_a_closed_writer_alone(self, left, tmp_path):
+        """The directory goes all the same: that makes room."""
+        alive, _ = left
+        (tmp_path / closed.CLOSED).mkdir()
+        alive.home.remove()
+        assert not alive.home.path.exists()
+
+    def test_lines_that_are_torn_or_foreign_are_passed_over(self, left, tmp_path):
+        """And the next one stands alone."""
+        (tmp_path / closed.CLOSED).write_bytes(b'[]\n{"writer":"x"}\n{"wri')
+        alive, _ = left
+        append(alive, 3)
+        SpoolReader(alive.home.path).acknowledge(3)
+        alive.home.remove()
+        (account,) = take_accounts(tmp_path).closed
+        assert (account.writer, account.balance.indexed) == (alive.id, 3)
+
+    def test_another_users_spool_is_refused_in_words(self, tmp_path, monkeypatch):
+        """An empty account would be a lie."""
+        monkeypatch.setattr(os, "access", lambda *_: False)
+        with pytest.raises(SettingsError, match="cannot be read by this user"):
+            take_accounts(tmp_path)
+
+
+class TestConcerns:
+    @pytest.fixture
+    def accounts(self, left, tmp_path):
+        alive, dead = left
+        append(alive, 10, size=500)
+        append(dead, 1)
+        dead.home.release()
+        return take_accounts(tmp_path)
+
+    def kinds(self, accounts, limit=1 << 30, after=0):
+        now = dt.datetime.now(dt.timezone.utc) + dt.timedelta(seconds=after)
+        return [found.kind for found in concerns(accounts, limit, now)]
+
+    def test_what_waits_for_a_moment_is_none(self, accounts):
+        assert self.kinds(accounts) == []
+
+    def test_what_waits_long_is_one(self, accounts):
+        """By who could have moved it."""
+        assert self.kinds(accounts, after=61) == ["stuck", "abandoned"]
+
+    def test_a_spool_that_is_nearly_full_is_one(self, accounts):
+        assert self.kinds(accounts, limit=6000) == ["full"]
+        assert "100%" in next(concerns(accounts, accounts.writers[0].kept_bytes)).sentence
+
+    def test_one_that_moves_slowly_is_none(self, accounts, left, tmp_path):
+        """Something was acknowledged just now."""
+        SpoolReader(left[0].home.path).acknowledge(1)
+        moved = dt.datetime.now(dt.timezone.utc).timestamp() + 50
+        os.utime(left[0].home.path / "cursor", (moved, moved))
+        assert self.kinds(take_accounts(tmp_path), after=100) == ["abandoned"]
+
+    def test_a_segment_of_another_version_is_one(self, left, tmp_path):
+        """The look goes on."""
+        append(left[0], 1)
+        (segment,) = left[0].home.path.glob("*.seg")
+        data = bytearray(segment.read_bytes())
+        data[8:10] = b"\0\x09"
+        data[38:42] = crc32(data[:38]).to_bytes(4, "big")
+        segment.write_bytes(data)
+        for quick in (False, True):
+            accounts = take_accounts(tmp_path, quick=quick)
+            assert "unreadable" in self.kinds(accounts)
+            assert not accounts.balanced
