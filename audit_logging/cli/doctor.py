@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import click
@@ -31,8 +31,11 @@ def doctor(*, settings: Settings, as_json: bool) -> None:
       audit-logging doctor --url https://search.example:9200
     """
     from audit_logging.opensearch.doctor import diagnose
+    from audit_logging.query.accounting import check_accounts
 
     diagnosis = diagnose(settings)
+    ask = diagnosis.answered and bool(settings.opensearch_url)
+    diagnosis = replace(diagnosis, checks=(*diagnosis.checks, *check_accounts(settings, ask=ask)))
     if as_json:
         from audit_logging.cli.output import print_json
 

@@ -79,6 +79,8 @@ class WriterAccount:
         pid: Its process there.
         trouble: Why not everything can be read; empty when it can.
         writers: How many writers this is the account of.
+        born_at: When its directory was made; None of a closed one.
+        dead_sequences: Which of its events are dead letters.
     """
 
     writer: str
@@ -95,6 +97,8 @@ class WriterAccount:
     pid: int | None = None
     trouble: str = ""
     writers: int = 1
+    born_at: dt.datetime | None = None
+    dead_sequences: tuple[int, ...] = ()
 
     @property
     def balanced(self) -> bool:
@@ -183,17 +187,18 @@ class _Letters:
         self._kept = _by_writer(letters.ids())
         self._replayed = _by_writer(letters.replayed())  # after the files: what was replayed is noted before one goes
 
-    def judge(self, writer: str, dead: Collection[int]) -> tuple[int, int]:
-        """Return how many of the *dead* are still dead letters, and how many are neither that nor were replayed."""
+    def judge(self, writer: str, dead: Collection[int]) -> tuple[tuple[int, ...], int]:
+        """Return which of the *dead* are still dead letters, and how many are neither that nor were replayed."""
         replayed = self._replayed[writer].intersection(dead)
         kept = self._kept[writer].intersection(dead) - replayed
-        return len(kept), len(set(dead) - kept - replayed)
+        return tuple(sorted(kept)), len(set(dead) - kept - replayed)
 
     def accounts_without(self, known: Collection[str]) -> Iterator[WriterAccount]:
         """Yield accounts of writers of which nothing but dead letters is known: brought here, or a file was lost."""
         for writer in self._kept.keys() - known:
-            if dead := len(self._kept[writer] - self._replayed[writer]):
-                yield WriterAccount(writer, "", "closed", Balance(emitted=dead, dead=dead), 0)
+            if dead := tuple(sorted(self._kept[writer] - self._replayed[writer])):
+                balance = Balance(emitted=len(dead), dead=len(dead))
+                yield WriterAccount(writer, "", "closed", balance, 0, dead_sequences=dead)
 
 
 def _by_writer(ids: Collection[str]) -> Mapping[str, set[int]]:
@@ -211,10 +216,10 @@ def _open_account(path: Path, stock: Stock, letters: _Letters) -> WriterAccount:
     lost += stock.missing
     balance = Balance(
         emitted=stock.last,
-        indexed=stock.last - stock.waiting - quarantined - dead - lost,
+        indexed=stock.last - stock.waiting - quarantined - len(dead) - lost,
         in_spool=stock.waiting,
         quarantined=quarantined,
-        dead=dead,
+        dead=len(dead),
         lost=lost,
     )
     service, host, pid = _identity(stock.specimen)
@@ -232,6 +237,8 @@ def _open_account(path: Path, stock: Stock, letters: _Letters) -> WriterAccount:
         host,
         pid,
         stock.trouble,
+        born_at=_moment(stock.born_at),
+        dead_sequences=dead,
     )
 
 
@@ -239,13 +246,17 @@ def _closed_account(closed: ClosedWriter, letters: _Letters) -> WriterAccount:
     dead, lost = letters.judge(closed.writer, closed.dead)
     balance = Balance(
         emitted=closed.last,
-        indexed=closed.last - closed.quarantined - dead - lost,
+        indexed=closed.last - closed.quarantined - len(dead) - lost,
         quarantined=closed.quarantined,
-        dead=dead,
+        dead=len(dead),
         lost=lost,
     )
     at = _moment(closed.at or None)
-    return WriterAccount(closed.writer, closed.stream, "closed", balance, closed.last, at, writers=closed.writers)
+    return WriterAccount(
+        *(closed.writer, closed.stream, "closed", balance, closed.last, at),
+        writers=closed.writers,
+        dead_sequences=dead,
+    )
 
 
 def _state(path: Path, host: str | None, pid: int | None) -> State:

@@ -1,0 +1,130 @@
+"""The doctor's check of the accounts against a real stream."""
+
+import pytest
+
+from audit_logging.capture.trail import Trail
+from audit_logging.opensearch.admin import AuditAdmin
+from audit_logging.query import accounting
+from audit_logging.query.accounting import check_accounts
+from audit_logging.shipping.dead_letters import DeadLetters
+from audit_logging.spool.refusals import Refusals
+from tests.faults.proxy import FaultProxy
+
+pytestmark = pytest.mark.server
+
+
+@pytest.fixture
+def prepared(settings, monkeypatch):
+    """A stream without the protection from deletions, which are what is to be found."""
+    monkeypatch.setattr(accounting, "REFRESH_SECONDS", 2.0)
+    AuditAdmin(settings=settings).setup(append_only=False)
+    return settings
+
+
+@pytest.fixture
+def trail(prepared):
+    trail = Trail(prepared)
+    for number in range(20):
+        trail.emit("user.login", {"user_id": f"u-{number}"})
+    assert trail.flush(20)
+    yield trail
+    trail.shutdown(5)
+
+
+def verdicts(settings, **options):
+    return [(check.name, check.verdict) for check in check_accounts(settings, **options)]
+
+
+def delete(client, stream, writer, *sequences):
+    client.request("POST", f"/{stream}/_refresh")
+    query = {"ids": {"values": [f"{writer}-{sequence}" for sequence in sequences]}}
+    answer = client.request("POST", f"/{stream}/_delete_by_query", params={"refresh": True}, body={"query": query})
+    assert answer["deleted"] == len(sequences)
+
+
+def the_stream(settings):
+    *_, check = check_accounts(settings)
+    return check
+
+
+def test_what_was_acknowledged_is_there(trail, prepared):
+    """At once, though the last of it is found only after the next refresh; also when the writer is closed."""
+    assert verdicts(prepared) == [("accounts", "ok"), ("acknowledged events", "ok")]
+    trail.shutdown(5)
+    assert verdicts(prepared) == [("accounts", "ok"), ("acknowledged events", "ok")]
+    assert verdicts(prepared, ask=False) == [("accounts", "ok")]
+
+
+@pytest.mark.parametrize("is_closed", [False, True])
+def test_what_is_missing_is_named(is_closed, trail, prepared, client):
+    """How many, whose, and the first."""
+    writer = trail.writer_id
+    if is_closed:
+        trail.shutdown(5)
+    delete(client, prepared.stream, writer, 7, 12, 20)
+    check = the_stream(prepared)
+    assert check.verdict == "problem"
+    assert f"3 acknowledged events of writer {writer} not found, the first is {writer}-7" in check.sentence
+
+
+def test_what_retention_may_have_removed_is_not_missing(trail, prepared, client):
+    """The oldest backing indices leave first; a hole behind that is none of its doing."""
+    writer = trail.writer_id
+    first = client.request("GET", f"/_data_stream/{prepared.stream}")["data_streams"][0]["indices"][0]["index_name"]
+    client.request("POST", f"/{prepared.stream}/_rollover")
+    for _ in range(5):
+        trail.emit("user.login", {"user_id": "u-1"})
+    assert trail.flush(20)
+    client.request("DELETE", f"/{first}")
+    assert the_stream(prepared).verdict == "ok"
+    delete(client, prepared.stream, writer, 23)
+    assert f"the first is {writer}-23" in the_stream(prepared).sentence
+    delete(client, prepared.stream, writer, 21, 22, 24, 25)
+    assert (
+        f"1 acknowledged event of writer {writer} not found, the first is {writer}-25" in the_stream(prepared).sentence
+    )
+
+
+def test_what_left_before_the_oldest_index_was_made_is_not_missing(trail, prepared, client):
+    """The whole of a writer may leave."""
+    trail.shutdown(5)
+    client.request("POST", f"/{prepared.stream}/_rollover")
+    first = client.request("GET", f"/_data_stream/{prepared.stream}")["data_streams"][0]["indices"][0]["index_name"]
+    client.request("DELETE", f"/{first}")
+    assert the_stream(prepared).verdict == "ok"
+
+
+def test_dead_letters_are_a_warning_and_not_missing(prepared):
+    """They are known not to be there."""
+    with FaultProxy(prepared.opensearch_url[0]) as proxy:
+        proxy.faults.extend([proxy.items(400, "mapper_parsing_exception", every=1)] * 2)
+        trail = Trail(prepared.model_copy(update={"opensearch_url": (proxy.url,)}))
+        trail.emit("user.login", {"user_id": "u-1"})
+        assert trail.flush(20)
+        trail.emit("user.login", {"user_id": "u-2"})
+        assert trail.flush(20)
+        assert verdicts(prepared) == [("accounts", "warning"), ("acknowledged events", "ok")]
+        trail.shutdown(5)
+
+
+def test_what_is_lost_on_the_disk_is_a_problem(trail, prepared):
+    """The letter is said to be there and is not."""
+    (path,) = trail._writer.directory.writers()
+    Refusals(path).note("dead", {3: "why"})
+    assert not DeadLetters(path.parent / "dead-letters", prepared.stream).ids()
+    assert ("accounts", "problem") in verdicts(prepared)
+
+
+def test_without_a_server_the_disk_is_checked_alone(trail, prepared):
+    """And a role that may not search is no finding."""
+    there = {"opensearch_url": ()}
+    assert verdicts(prepared.model_copy(update=there)) == [("accounts", "ok"), ("acknowledged events", "skipped")]
+    with FaultProxy(prepared.opensearch_url[0]) as proxy:
+        proxy.forbidden = ("_search",)
+        found = verdicts(prepared.model_copy(update={"opensearch_url": (proxy.url,)}))
+    assert found == [("accounts", "ok"), ("acknowledged events", "skipped")]
+
+
+def test_nothing_acknowledged_is_nothing_to_compare(prepared):
+    """Such as before the first event."""
+    assert verdicts(prepared) == [("accounts", "ok"), ("acknowledged events", "skipped")]
