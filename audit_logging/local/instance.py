@@ -90,6 +90,8 @@ class Instance:
             "discovery.type": "single-node",
             # A laptop's disk is often nearly full, which would make every index read-only.
             "cluster.routing.allocation.disk.threshold_enabled": False,
+            # Garbage that the serial collector has not yet collected would count as used, and requests be refused.
+            "indices.breaker.total.use_real_memory": False,
             **given,
         }
         # JSON values are YAML values.

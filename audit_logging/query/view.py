@@ -22,8 +22,11 @@ if TYPE_CHECKING:
     from audit_logging.query.dsl import Query
 
 
-KEEP_ALIVE: Final = "10m"
-"""How long the server keeps a view for the next request; longer than the sorting of a part takes."""
+KEEP_ALIVE: Final = "2m"
+"""How long the server keeps a view for the next request, and so the view of an export that was killed.
+
+Longer than the sorting of a part takes; where it is not, the next part begins with a new view.
+"""
 
 PAGE_BYTES: Final = 4 << 20
 """Size to which pages are made; with the next one under way and the cutting, a few times this is in memory."""
