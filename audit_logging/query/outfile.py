@@ -9,6 +9,7 @@ import os
 import stat
 import sys
 import zlib
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, Protocol
 
@@ -99,7 +100,8 @@ class StandardOutput:
 class PartFile:
     """``FILE.part``, which grows by whole parts, with ``FILE.state`` beside it.
 
-    Compressed, each part is a gzip member of its own, since a compressor cannot be gone on with.
+    Compressed, each part is a gzip member of its own, since a compressor cannot be gone on with. A thread of its own
+    compresses, hashes and writes, which all leave the interpreter to the cutting of the next page.
 
     Args:
         target: The file that is to appear.
@@ -116,6 +118,8 @@ class PartFile:
         self._content = self._stored = _Digest()
         self._compressor = self._new_compressor()
         self._member = 0
+        self._writer = ThreadPoolExecutor(1, "audit-logging-export-writer")
+        self._written: Future[None] | None = None
 
     def _open(self) -> IO[bytes]:
         descriptor = os.open(self.part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -130,6 +134,7 @@ class PartFile:
 
     def close(self) -> None:
         """Close the file, which stays."""
+        self._writer.shutdown()
         self._file.close()
 
     def discard(self) -> None:
@@ -138,7 +143,21 @@ class PartFile:
             path.unlink(missing_ok=True)
 
     def write(self, content: bytes) -> None:
-        """Write some content, compressing it where the file's name says so."""
+        """Write some content, compressing it where the file's name says so, while the caller goes on.
+
+        Raises:
+            OSError: The content before could not be written.
+        """
+        self._settle()
+        self._written = self._writer.submit(self._write, content)
+
+    def _settle(self) -> None:
+        """Wait until all is written that was given."""
+        if self._written is not None:
+            written, self._written = self._written, None
+            written.result()
+
+    def _write(self, content: bytes) -> None:
         self._content.update(content)
         if self._compressed:
             self._member += len(content)
@@ -148,6 +167,7 @@ class PartFile:
 
     def checkpoint(self) -> None:
         """Make the file durable, and then the state that tells of it."""
+        self._settle()
         empty = self.state.read and not self._content.bytes  # nothing at all is a gzip file too
         if self._compressed and (self._member or empty):
             self._store(self._compressor.flush())
@@ -164,6 +184,7 @@ class PartFile:
         Raises:
             QueryError: The file is not what the state tells of.
         """
+        self._settle()
         self._content, self._member = _Digest(), 0
         self._stored = _Digest() if self._compressed else self._content
         self._compressor = self._new_compressor()

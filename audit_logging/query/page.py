@@ -35,7 +35,11 @@ _CANONICAL: Final = (
     rb'"sequence":([0-9]{1,18}),"writer":"([^"\\]+)"\}'
 )
 _PLACE: Final = re.compile(_CANONICAL)
-_HIT: Final = re.compile(rb',?\{"_index":"[^"\\]*","_id":"[^"\\]*","_score":null,"_source":(?=%b)' % _CANONICAL)
+_HIT: Final = re.compile(
+    # The last "sort" is the real one: behind it stand only numbers.
+    rb',?\{"_index":"[^"\\]*","_id":"[^"\\]*","_score":null,"_source":(?=%b)(.*),"sort":\[[-0-9,]*' % _CANONICAL,
+    re.DOTALL,
+)
 _OTHER_HIT: Final = re.compile(rb',?\{(?:"_[a-z]+":(?:"(?:[^"\\]|\\.)*"|null|\[[^\[\]{}]*\]),)+"_source":')
 _SORT: Final = b',"sort":['
 _HITS: Final = b'"hits":['
@@ -114,17 +118,18 @@ class Page:
         Raises:
             IncompleteResultError: They are fewer than there were to come.
         """
-        *pieces, _ = self._raw[self._begin :].split(self._separator.mark)
+        *pieces, _ = self._raw.split(self._separator.mark)
         require_all(len(pieces), self.hits)
+        if pieces:
+            pieces[0] = pieces[0][self._begin :]
         if b"\n" in self._raw or b"\r" in self._raw:
             return [self._unusual(piece) for piece in pieces]
-        hit = _HIT.match
+        hit = _HIT.fullmatch
         events: list[Stored] = []
         for piece in pieces:
             if found := hit(piece):
-                # The last of its kind is the real one: behind it stand only numbers.
-                moment, sequence, writer = found.groups()
-                events.append((moment, writer, int(sequence), piece[found.end() : piece.rfind(_SORT)]))
+                moment, sequence, writer, line = found.groups()
+                events.append((moment, writer, int(sequence), line))
             else:
                 events.append(self._unusual(piece))
         return events

@@ -8,6 +8,7 @@ import os
 import random
 import signal
 import sys
+import threading
 
 import pytest
 
@@ -44,6 +45,7 @@ def export_until(calls, where, settings, path, options, counted=None):
 
     with AuditReader(settings=settings) as reader:
         reader.count()  # what is imported late is imported now
+        threading.setprofile(count)
         sys.setprofile(count)
         reader.export(path, **options)
         sys.setprofile(None)
