@@ -145,6 +145,10 @@ class NotFoundError(RefusedError):
     """404: the stream, index, policy or document does not exist."""
 
 
+class AnswerTooLargeError(OpenSearchError):
+    """The answer is larger than whoever asked would take, and was not read: ask for fewer events at a time."""
+
+
 class QueryError(AuditError):
     """A question to the trail could not be answered."""
 

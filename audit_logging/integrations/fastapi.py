@@ -27,7 +27,7 @@ from starlette.convertors import PathConvertor, register_url_convertor
 
 from audit_logging.errors import FilterError, NotFoundError, SettingsError
 from audit_logging.integrations.fastapi_access import Access, all_of, granted_by
-from audit_logging.integrations.fastapi_export import FORMATS, Export, ExportResponse, FormatName, json_bytes
+from audit_logging.integrations.fastapi_export import MEDIA_TYPES, Export, ExportResponse, FormatName, json_bytes
 from audit_logging.integrations.fastapi_parameters import filter_of_query
 from audit_logging.integrations.fastapi_problems import HEADERS, ProblemRoute, responses
 from audit_logging.integrations.fastapi_readings import SEARCHED, Reading, Readings
@@ -222,12 +222,14 @@ def _add_statistics(router: APIRouter, reading: Callable[..., Any], max_limit: i
 
 
 def _add_export(router: APIRouter, reading: Callable[..., Any]) -> None:
-    content: dict[str, Any] = {each.media_type: {} for each in FORMATS.values()}
+    content: dict[str, Any] = {media_type: {} for media_type in MEDIA_TYPES.values()}
 
     @router.get("/audit-export", responses={**responses(), 200: {"content": content}}, response_class=StreamingResponse)
     async def export_events(
         reading: Annotated[Reading, Depends(reading)],
-        format: Annotated[FormatName, Query(description="One event a line.")] = "ndjson",  # noqa: A002
+        format: Annotated[  # noqa: A002
+            FormatName, Query(description="An event a line, one array, or a table for spreadsheets.")
+        ] = "ndjson",
     ) -> Response:
         """Stream all events that are found, oldest first. An answer that breaks off is not complete."""
         export = Export(reading, format)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 import orjson
 from fastapi.responses import StreamingResponse
@@ -12,17 +12,16 @@ from fastapi.responses import StreamingResponse
 from audit_logging.errors import AuditError
 from audit_logging.integrations.fastapi_problems import HEADERS
 from audit_logging.integrations.fastapi_readings import EXPORTED
+from audit_logging.query.formats import FORMATS
 from audit_logging.query.questions import now
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Sequence
 
     from starlette.types import Receive, Scope, Send
 
     from audit_logging.integrations.fastapi_readings import Reading
     from audit_logging.query.event import Event
-
-EVENTS_PER_CHUNK: Final = 500
 
 # Marks of writing direction and control characters above ASCII, which steer terminals and editors: categories Cc, Cf,
 # Zl and Zp of Unicode. JSON itself escapes those of ASCII but one.
@@ -39,10 +38,7 @@ def json_bytes(value: Any) -> bytes:
         >>> json_bytes({"name": "\u202eevil"})
         b'{"name":"\\\\u202eevil"}'
     """
-    return _escaped(orjson.dumps(value))
-
-
-def _escaped(json: bytes) -> bytes:
+    json = orjson.dumps(value)
     if json.isascii() and b"\x7f" not in json:
         return json
     # Outside its texts JSON is plain ASCII, so that whatever is found here stands inside one.
@@ -54,22 +50,15 @@ def _escape(match: re.Match[str]) -> str:
     return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
 
 
-def _ndjson(events: Sequence[Event]) -> bytes:
-    return _escaped(b"".join(orjson.dumps(event.document, option=orjson.OPT_APPEND_NEWLINE) for event in events))
-
-
-FormatName = Literal["ndjson"]
-
-
-class Format(NamedTuple):
-    """What the answer looks like."""
-
-    media_type: str
-    encode: Callable[[Sequence[Event]], bytes]
-
-
-FORMATS: Final[dict[str, Format]] = {"ndjson": Format("application/x-ndjson", _ndjson)}
+FormatName = Literal["ndjson", "json", "csv"]
 assert set(FORMATS) == set(get_args(FormatName))
+
+MEDIA_TYPES: Final[dict[str, str]] = {
+    "ndjson": "application/x-ndjson",
+    "json": "application/json",
+    "csv": "text/csv",
+}
+"""What each of the formats of an export is to a browser."""
 
 
 class Export:
@@ -77,51 +66,53 @@ class Export:
 
     Args:
         reading: What is read, and for whom.
-        format_: A key of :data:`FORMATS`.
+        format_: One of :data:`~audit_logging.query.formats.FORMATS`, the same as those of files.
     """
 
     def __init__(self, reading: Reading, format_: FormatName) -> None:
         self._reading = reading
-        self._format = format_
-        self._events = reading.trail.scan(reading.where)
+        self._name = format_
+        self._format = FORMATS[format_]
+        self._pages = reading.trail.pages(reading.where)
         self._first: list[Event] = []
         self._rows = 0
         self._ending: asyncio.Task[None] | None = None
 
-        self.media_type = FORMATS[format_].media_type
+        self.media_type = MEDIA_TYPES[format_]
         self.file_name = f"{reading.trail.settings.stream}-{now():%Y%m%dT%H%M%SZ}.{format_}"
 
     async def begin(self) -> None:
         """Find the first events, so that what is wrong with the question is known before anything is answered."""
-        self._first = await self._next()
+        self._first = await anext(self._pages, [])
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield the content. The last of it comes when the export is recorded, or does not come at all."""
-        events = self._first
+        first, self._first = self._first, []
         try:
-            while events:
-                self._rows += len(events)
-                yield await asyncio.to_thread(FORMATS[self._format].encode, events)
-                events = await self._next()
+            yield self._format.begin + await self._encoded(first)
+            async for events in self._pages:
+                yield await self._encoded(events)
         except AuditError as error:
             await self.end(type(error).__name__)
             raise
         await self.end()
+        yield self._format.end
 
     async def end(self, failure: str | None = None) -> None:
         """Record how it ended, once, whatever becomes of the request's task."""
         if self._ending is None:
-            recording = self._reading.record(EXPORTED, "export", rows=self._rows, failure=failure, format=self._format)
+            recording = self._reading.record(EXPORTED, "export", rows=self._rows, failure=failure, format=self._name)
             self._ending = asyncio.create_task(recording)
         await asyncio.shield(self._ending)
 
-    async def _next(self) -> list[Event]:
-        events = []
-        async for event in self._events:
-            events.append(event)
-            if len(events) == EVENTS_PER_CHUNK:
-                break
-        return events
+    async def _encoded(self, events: Sequence[Event]) -> bytes:
+        if not events:
+            return b""
+        first, self._rows = self._rows == 0, self._rows + len(events)
+        return await asyncio.to_thread(self._encode, events, first=first)
+
+    def _encode(self, events: Sequence[Event], *, first: bool) -> bytes:
+        return self._format.encode([json_bytes(event.document) for event in events], first=first)
 
 
 class ExportResponse(StreamingResponse):

@@ -17,6 +17,7 @@ from urllib.parse import urlencode
 import orjson
 
 from audit_logging.errors import (
+    AnswerTooLargeError,
     AuditError,
     CredentialsError,
     NotFoundError,
@@ -37,6 +38,8 @@ CONNECTIONS_PER_HOST = 8
 
 DEAD_SECONDS = 2.0
 """How long a host that failed is passed over where there are others; doubled with each failure, up to 32 times."""
+
+_PIECE = 1 << 16
 
 _HOST_FAILURES = frozenset({502, 503, 504})
 _MULTIPLE_CHOICES, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND = 300, 401, 403, 404
@@ -78,6 +81,7 @@ class Client:
         params: Params | None = None,
         body: Body = None,
         timeout: float | None = None,
+        most_bytes: int | None = None,
     ) -> Any:
         """Send one request and return the decoded answer (a boolean for HEAD).
 
@@ -87,13 +91,18 @@ class Client:
             params: Query parameters.
             body: A JSON object, or bytes that are sent as they are.
             timeout: Seconds to wait for this answer instead of the setting's.
+            most_bytes: A larger answer is not read.
 
         Raises:
             UnreachableError: There was no answer, so what became of the request is unknown.
+            AnswerTooLargeError: The answer has more than *most_bytes*.
             RefusedError: The server answered with an error status (see its subclasses).
         """
         try:
-            answer = self.request_bytes(method, path, params=params, body=body, timeout=timeout)
+            if most_bytes is None:
+                answer = self.request_bytes(method, path, params=params, body=body, timeout=timeout)
+            else:
+                answer = self._read_at_most(most_bytes, method, path, params, body, timeout)
         except NotFoundError:
             if method == "HEAD":
                 return False
@@ -137,6 +146,28 @@ class Client:
             return body_read
 
         return read
+
+    def _read_at_most(
+        self, most_bytes: int, method: str, path: str, params: Params | None, body: Body, timeout: float | None
+    ) -> bytes:
+        import urllib3
+
+        answer = self._ask(method, path, params, body, timeout=timeout, unread=True)
+        pieces, size = [], 0
+        try:
+            for piece in answer.stream(_PIECE):
+                pieces.append(piece)
+                size += len(piece)
+                if size > most_bytes:
+                    answer.close()
+                    raise AnswerTooLargeError(
+                        f"{self._where} answered {_what(method, path)} with more than {most_bytes:,} bytes."
+                    )
+        except urllib3.exceptions.HTTPError as error:
+            raise self._silence(error, _what(method, path)) from error
+        finally:
+            answer.release_conn()
+        return b"".join(pieces)
 
     def _ask(
         self,

@@ -83,6 +83,12 @@ class AsyncAuditReader(Connection):
         """Iterate over all events; see :meth:`AuditReader.scan`."""
         return self._scan(self._questions.scan(where, conditions, sort=sort))
 
+    def pages(
+        self, where: Filter | None = None, /, *, sort: Sort = "oldest", **conditions: Any
+    ) -> AsyncIterator[list[Event]]:
+        """Iterate over all events, those of one answer at a time: for who passes them on in pieces."""
+        return self._pages(self._questions.scan(where, conditions, sort=sort))
+
     def tail(
         self,
         where: Filter | None = None,
@@ -160,10 +166,14 @@ class AsyncAuditReader(Connection):
         return self._scan(self._questions.about(subject, period))
 
     async def _scan(self, scan: Scan) -> AsyncIterator[Event]:
+        async for events in self._pages(scan):
+            for event in events:
+                yield event
+
+    async def _pages(self, scan: Scan) -> AsyncIterator[list[Event]]:
         await arecord_search(scan, self.settings)
         while not scan.done:
-            for event in await arun(scan.page(), self._asend):
-                yield event
+            yield await arun(scan.page(), self._asend)
 
     async def _tail(self, tail: Tail, poll_seconds: float, on_wait: OnWait | None) -> AsyncIterator[Event]:
         await arecord_search(tail, self.settings)

@@ -40,7 +40,9 @@ class Connection:
         body = request.body if self._protected is None else self._protected.asked(request.body)
         try:
             answer = settled(
-                lambda: self._client.request(request.method, request.path, params=request.params, body=body)
+                lambda: self._client.request(
+                    request.method, request.path, params=request.params, body=body, most_bytes=request.most_bytes
+                )
             )
         except OpenSearchError as error:
             better = explained(error, self.settings)

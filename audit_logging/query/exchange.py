@@ -9,7 +9,7 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from audit_logging.errors import FilterError, IncompleteResultError, NotFoundError, OpenSearchError, RefusedError
+from audit_logging.errors import AuditError, FilterError, IncompleteResultError, NotFoundError, OpenSearchError, RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -22,25 +22,35 @@ Answer = dict[str, Any]
 
 @dataclass(frozen=True)
 class Request:
-    """One request to OpenSearch: ``params`` are query parameters, ``body`` is a JSON object."""
+    """One request to OpenSearch.
+
+    Attributes:
+        method, path: What is asked.
+        body: A JSON object.
+        params: Query parameters.
+        most_bytes: A larger answer is not read, but raises :class:`AnswerTooLargeError` where it is awaited.
+    """
 
     method: str
     path: str
     body: Mapping[str, Any]
     params: Mapping[str, str | int | bool]
+    most_bytes: int | None = None
 
 
 Steps = Generator[Request, Answer, Result]
-"""A query as it goes: yields what to ask, is sent the checked answers, returns its result."""
+"""A query as it goes: yields what to ask, is sent the checked answers (or what was raised), returns its result."""
 
 
-def search_request(stream: str, body: Mapping[str, Any], **params: str | int | bool) -> Request:
+def search_request(
+    stream: str, body: Mapping[str, Any], *, most_bytes: int | None = None, **params: str | int | bool
+) -> Request:
     """Return a search in *stream* that a failing shard makes fail as a whole.
 
     Shards that hold nothing within the query's time are skipped, and told as skipped, however few there are.
     """
     whole = {"allow_partial_search_results": False, "pre_filter_shard_size": 1}
-    return Request("POST", f"/{stream}/_search", body, {**whole, **params})
+    return Request("POST", f"/{stream}/_search", body, {**whole, **params}, most_bytes)
 
 
 def run(steps: Steps[Result], send: Callable[[Request], Answer]) -> Result:
@@ -48,7 +58,12 @@ def run(steps: Steps[Result], send: Callable[[Request], Answer]) -> Result:
     try:
         request = next(steps)
         while True:
-            request = steps.send(send(request))
+            try:
+                answer = send(request)
+            except AuditError as error:
+                request = steps.throw(error)
+            else:
+                request = steps.send(answer)
     except StopIteration as stop:
         result: Result = stop.value
         return result
@@ -59,7 +74,12 @@ async def arun(steps: Steps[Result], send: Callable[[Request], Awaitable[Answer]
     try:
         request = next(steps)
         while True:
-            request = steps.send(await send(request))
+            try:
+                answer = await send(request)
+            except AuditError as error:
+                request = steps.throw(error)
+            else:
+                request = steps.send(answer)
     except StopIteration as stop:
         result: Result = stop.value
         return result

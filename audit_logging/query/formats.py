@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import orjson
 
 from audit_logging.query.event import Event
+from audit_logging.query.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -67,7 +68,8 @@ class Csv:
     """A table for spreadsheets: the columns that people look for, and the whole document in the last one.
 
     A cell that a spreadsheet would take for a formula begins with an apostrophe, which spreadsheets do not show: what
-    an attacker typed as a user name must not run on the computer of whoever investigates it. The last column is exact.
+    an attacker typed as a user name must not run on the computer of whoever investigates it. Control characters and marks
+    of writing direction are shown as escapes. The last column is exact.
 
     Source: OWASP, "CSV Injection"; RFC 4180 for the rest.
     """
@@ -109,7 +111,7 @@ class Csv:
         writer = csv.writer(table)
         for line in lines:
             event = Event(_object(line))
-            cells = [harmless(_cell(event.get(path))) for path in self.columns.values()]
+            cells = [harmless(printable(_cell(event.get(path)))) for path in self.columns.values()]
             writer.writerow((*cells, line.decode("utf-8", "replace")))
         return table.getvalue().encode("utf-8", "replace")
 
@@ -134,8 +136,7 @@ def harmless(cell: str) -> str:
         >>> harmless("=1+1"), harmless("u-42"), harmless(" @SUM(A1)")
         ("'=1+1", 'u-42', "' @SUM(A1)")
     """
-    text = cell.replace("\x00", "\ufffd")  # not every program that reads CSV gets past it
-    return f"'{text}" if text.startswith(_FORMULA) or text.lstrip().startswith(_FORMULA) else text
+    return f"'{cell}" if cell.startswith(_FORMULA) or cell.lstrip().startswith(_FORMULA) else cell
 
 
 def _cell(value: Any) -> str:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from audit_logging.errors import IncompleteResultError
+from audit_logging.errors import AnswerTooLargeError, IncompleteResultError
 from audit_logging.query.event import Event
 from audit_logging.query.walk import PAGE_SIZE, Walk
 
 if TYPE_CHECKING:
     from audit_logging.query.dsl import Query
-    from audit_logging.query.exchange import Steps
+    from audit_logging.query.exchange import Answer, Steps
+
+PAGE_BYTES: Final = 2 << 20
+"""Size to which pages are made. Parsed, a page takes a few times that in memory, and there may be two."""
 
 
 class Scan:
@@ -25,7 +28,7 @@ class Scan:
 
     def __init__(self, stream: str, query: Query, *, newest: bool, conditions: dict[str, Any]) -> None:
         self.conditions = conditions
-        self._walk = Walk(stream, query, newest=newest, page_size=PAGE_SIZE)
+        self._walk = Walk(stream, query, newest=newest, page_size=PAGE_SIZE, page_bytes=PAGE_BYTES)
         self._promised: int | None = None
 
     @property
@@ -40,7 +43,7 @@ class Scan:
             IncompleteResultError: It was the last, and there came fewer than the first had promised.
         """
         first = self._promised is None
-        answer = yield self._walk.request(**({"track_total_hits": True} if first else {}))
+        answer = yield from self._ask(**({"track_total_hits": True} if first else {}))
         if first:
             self._promised = answer["hits"]["total"]["value"]
         events = [Event(hit.document) for hit in self._walk.take(answer)]
@@ -51,3 +54,10 @@ class Scan:
                 " Scan again."
             )
         return events
+
+    def _ask(self, **more: Any) -> Steps[Answer]:
+        while True:
+            try:
+                return (yield self._walk.request(**more))
+            except AnswerTooLargeError:
+                self._walk.shrink()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import http.client
+import io
 import json
 import re
 import threading
@@ -12,6 +14,7 @@ import pytest
 
 import audit_logging as audit
 from audit_logging.query import AuditReader
+from audit_logging.query.formats import FORMATS, Csv
 from bench.rest import lines_of_export, peak_mib, serving
 from bench.trail_of import fill
 from tests.faults.proxy import FaultProxy
@@ -23,8 +26,8 @@ pytestmark = pytest.mark.server
 
 EVENTS = 200
 PAGE = 20
-SENT = 2 * PAGE
-"""What has left when the fourth page is asked for: each page repeats the last event of the one before."""
+SENT = 3 * PAGE - 2
+"""What has left when the fourth page is asked for: each but the first repeats the last event of the one before."""
 
 
 class SearchProxy(FaultProxy):
@@ -57,7 +60,6 @@ def filled(settings, client):
 def served(settings, monkeypatch, **faults):
     """Serve the trail through a proxy, in small pages, and yield address, proxy and the end of a request."""
     monkeypatch.setattr("audit_logging.query.scan.PAGE_SIZE", PAGE)
-    monkeypatch.setattr("audit_logging.integrations.fastapi_export.EVENTS_PER_CHUNK", PAGE)
     with SearchProxy(settings.opensearch_url[0], **faults) as proxy:
         app = Ended(application(settings.model_copy(update={"opensearch_url": (proxy.url,)})))
         with serve(app) as address:
@@ -72,7 +74,7 @@ def ask(address, path):
 def test_an_export_is_what_a_scan_finds(filled, settings, monkeypatch, audit_events):
     with AuditReader(settings=settings) as reader:
         expected = [each.document for each in reader.scan()]
-    monkeypatch.setattr("audit_logging.integrations.fastapi_export.EVENTS_PER_CHUNK", PAGE - 1)
+    monkeypatch.setattr("audit_logging.query.scan.PAGE_SIZE", PAGE)
     answer = Browser(application(settings)).get("audit-export")
     assert [json.loads(line) for line in answer.text.splitlines()] == expected
     assert answer.headers["content-type"] == "application/x-ndjson"
@@ -82,9 +84,38 @@ def test_an_export_is_what_a_scan_finds(filled, settings, monkeypatch, audit_eve
     assert audit_events.one("audit.exported")["audit"]["metadata"]["record_count"] == EVENTS
 
 
-def test_nothing_found_is_an_empty_export(filled, settings, audit_events):
-    answer = Browser(application(settings)).get("audit-export?user_id=nobody")
-    assert (answer.status_code, answer.text) == (200, "")
+@pytest.mark.parametrize(("name", "media_type"), [("json", "application/json"), ("csv", "text/csv; charset=utf-8")])
+def test_every_format_holds_the_same(filled, settings, monkeypatch, audit_events, name, media_type):
+    monkeypatch.setattr("audit_logging.query.scan.PAGE_SIZE", PAGE)
+    browser = Browser(application(settings))
+    expected = [json.loads(line) for line in browser.get("audit-export").text.splitlines()]
+    answer = browser.get(f"audit-export?format={name}")
+    content = io.BufferedReader(io.BytesIO(answer.content))
+    assert [json.loads(line) for line in FORMATS[name].documents(content)] == expected
+    assert answer.headers["content-type"] == media_type
+    assert answer.headers["content-disposition"].endswith(f'.{name}"')
+    assert len(expected) == EVENTS
+
+
+def test_a_table_is_one_for_people_and_runs_nothing(settings, client, audit_events):
+    """With a header; formulas, control characters and marks of direction are text, the last column has all of it."""
+    hostile = ["=cmd|'/C calc'!A0", " @SUM(1)", "\x1b[31mred", "a\u202eb", '","=1', "two\r\n=lines", "<script>"]
+    trail = Trail(settings, client)
+    trail.add(*(event(f"e-{number}", user__id=text, message=text) for number, text in enumerate(hostile)))
+    content = Browser(application(settings)).get("audit-export?format=csv").content
+    header, *rows = csv.reader(io.StringIO(content.decode(), newline=""))
+    assert header == [*Csv.columns, "document"]
+    assert [row[header.index("user_id")] for row in rows] == [
+        *("'=cmd|'/C calc'!A0", "' @SUM(1)", "\\x1b[31mred", "a\\u202eb", '","=1', "two\\r\\n=lines", "<script>"),
+    ]
+    assert [json.loads(row[-1])["message"] for row in rows] == hostile
+    assert content.translate(None, b"\r\n").decode().isprintable()
+
+
+@pytest.mark.parametrize(("name", "content"), [("ndjson", ""), ("json", "[\n\n]\n"), ("csv", Csv.begin.decode())])
+def test_nothing_found_is_an_empty_export(filled, settings, audit_events, name, content):
+    answer = Browser(application(settings)).get(f"audit-export?user_id=nobody&format={name}")
+    assert (answer.status_code, answer.text) == (200, content)
     assert audit_events.one("audit.exported")["audit"]["metadata"]["record_count"] == 0
 
 
@@ -177,4 +208,26 @@ def test_memory_stays_the_same_however_much_is_exported(settings):
         assert lines_of_export(port, "until=2026-03-31") == 20_000
         after = peak_mib(process)
     assert after - before < 20
+    assert after < 150
+
+
+def test_and_however_large_the_events_are(settings, client):
+    """Two hundred of 70 KB, with small ones between and behind them, so that no page can be guessed from the one before."""
+    trail = Trail(settings, client)
+    large = {"body": {str(number): "x" * 70 for number in range(900)}}
+    trail.add(*(event(f"s-{number}", f"2026-03-01T11:00:00.{number:06}Z") for number in range(1200)))
+    for block in range(4):
+        trail.add(
+            *(
+                event(f"l-{block}-{number}", f"2026-03-01T12:00:00.{block}{number:05}Z", audit__metadata=large)
+                for number in range(100)
+            )
+        )
+    trail.add(*(event(f"t-{number}", f"2026-03-01T13:00:00.{number:06}Z") for number in range(1200)))
+    with serving(settings) as (process, port):
+        assert lines_of_export(port, "until=2026-03-01T12:00:00Z") == 1200
+        before = peak_mib(process)
+        assert lines_of_export(port, "until=2026-03-02") == 2800
+        after = peak_mib(process)
+    assert after - before < 50
     assert after < 150
