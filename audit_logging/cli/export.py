@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from audit_logging.cli.export_schedule import due_exports
 from audit_logging.cli.filtering import NEGATIVES, filter_options
 from audit_logging.cli.options import connection_options, json_option
 from audit_logging.cli.output import print_json, printable
+from audit_logging.cli.schedule import schedule_options
 from audit_logging.query.export import METHODS
 from audit_logging.query.formats import FORMATS
 from audit_logging.query.reader import AuditReader
@@ -20,6 +22,7 @@ from audit_logging.query.reader import AuditReader
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from audit_logging.cli.schedule import Schedule
     from audit_logging.query.export import Progress
     from audit_logging.query.filter import Filter
     from audit_logging.query.results import ExportReport
@@ -44,7 +47,8 @@ def _unless_subcommand(command: Callable[..., None]) -> Callable[..., None]:
 @_unless_subcommand
 @connection_options
 @filter_options
-@click.option("--out", metavar="FILE", help="File to write, compressed when it ends in .gz; - is stdout.  [required]")
+@click.option("--out", metavar="FILE", help="File to write, compressed when it ends in .gz; - is stdout.")
+@schedule_options
 @click.option("--format", "format_", type=click.Choice(list(FORMATS)), default="ndjson", show_default=True)
 @click.option(
     "--method", type=click.Choice(list(METHODS)), help="Default: pit, a point in time, where the server has it."
@@ -61,6 +65,8 @@ def export(
     settings: Settings,
     where: Filter,
     out: str | None,
+    schedule: Schedule | None,
+    timezone: str,  # noqa: ARG001 - that of the schedule
     format_: str,
     method: str | None,
     unordered: bool,
@@ -73,23 +79,38 @@ def export(
     proves it later. Whatever ends an export, the same command goes on with it. The export itself is recorded in the
     trail; when that fails, the file is kept and the exit code is 4.
 
+    With --every, each day (week …) that is over has a compressed file in --out-dir, proven by its manifest; what
+    earlier runs missed or did not finish is made up, and two runs at once are one.
+
     \b
     Examples:
       audit-logging export --since 2026-01-01 --until 2026-04-01 --out q1.ndjson.gz
       audit-logging export --user u-42 --format csv --out u-42.csv
       audit-logging export --user u-42 --out - | head
+      audit-logging export --every day --out-dir /var/lib/audit-logging/exports
       audit-logging export verify q1.ndjson.gz.manifest.json
     """
-    if out is None:
-        raise click.UsageError("Missing option '--out': give a file's name, or - for standard output.")
-    with AuditReader(settings=settings) as reader, _hint_to_resume(out), _progress() as progress:
-        report = reader.export(
-            out, where, format=format_, method=method, unordered=unordered, fresh=fresh, progress=progress
-        )
-    if as_json:
-        click.echo(report.model_dump_json(), err=report.path is None)
-    else:
-        _say(report)
+    if (out is None) == (schedule is None):
+        raise click.UsageError("Give --out FILE (- for standard output), or --every and --out-dir.")
+    if schedule is not None and (where.since is not None or where.until is not None):
+        raise click.UsageError("--every sets the time: leave --since and --until out.")
+    with AuditReader(settings=settings) as reader:
+
+        def export_to(path: str | Path, where: Filter) -> ExportReport:
+            with _hint_to_resume(str(path)), _progress() as progress:
+                return reader.export(
+                    path, where, format=format_, method=method, unordered=unordered, fresh=fresh, progress=progress
+                )
+
+        if schedule is not None:
+            reports = due_exports(schedule, reader, where, format_, export_to)
+        else:
+            reports = iter([export_to(str(out), where)])
+        for report in reports:
+            if as_json:
+                click.echo(report.model_dump_json(), err=report.path is None)
+            else:
+                _say(report)
 
 
 @export.command()

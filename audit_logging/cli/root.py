@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from audit_logging._version import __version__
 from audit_logging.errors import AuditError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+STANDARD_OUTPUT = 1
 
 COMMANDS = {
     "server": "audit_logging.cli.server:server",
@@ -35,8 +42,37 @@ COMMANDS = {
 """Command name → where it lives. Imported only when called, so that each command starts quickly."""
 
 
+PIPE_CLOSED = 141
+"""Exit code where whoever read the output has gone: 128 + SIGPIPE, as a shell tells of any other tool."""
+
+
+class PipeClosedError(Exception):
+    """Nobody reads standard output any more."""
+
+
+@contextlib.contextmanager
+def _noticing_closed_pipe() -> Iterator[None]:
+    # click itself would exit with 1, which here means a finding.
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise PipeClosedError from error
+
+
 class LazyGroup(click.Group):
     """A group whose commands are imported when they are called."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """Parse the arguments, which prints help where that is asked for."""
+        with _noticing_closed_pipe():
+            return super().make_context(info_name, args, parent, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        with _noticing_closed_pipe():
+            return super().invoke(ctx)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """Return the names in the order in which a newcomer meets them."""
@@ -71,7 +107,10 @@ def audit_logging() -> None:
 
 
 def run(arguments: list[str] | None = None) -> Any:
-    """Run the command line and exit: 0 done, 1 a finding, 2 wrong use, 3 OpenSearch, 4 a promise not kept."""
+    """Run the command line and exit: 0 done, 1 a finding, 2 wrong use, 3 OpenSearch, 4 a promise not kept.
+
+    Where the output's reader (head, less) has gone, the exit is quiet, with 141.
+    """
     try:
         # Without standalone mode, click returns the code of an exit() instead of exiting with it.
         code = audit_logging.main(args=arguments, prog_name="audit-logging", standalone_mode=False)
@@ -85,7 +124,7 @@ def run(arguments: list[str] | None = None) -> Any:
     except AuditError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(error.exit_code)
-    except BrokenPipeError:
-        # The reader (head, less) has what it wanted; point stdout elsewhere so that the exit flush stays quiet.
-        sys.stdout = None
-        sys.exit(0)
+    except PipeClosedError:
+        # What is still buffered goes nowhere, so that the interpreter's own flush at the end stays quiet too.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), STANDARD_OUTPUT)
+        sys.exit(PIPE_CLOSED)

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import os
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
 
 from audit_logging.errors import QueryError
 from audit_logging.query.period import Period
@@ -13,32 +19,82 @@ from audit_logging.query.period import Period
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Iterator
-    from pathlib import Path
 
-LOCK: Final = ".audit-logging.lock"
 UNITS: Final = ("day", "week", "month", "quarter", "year")
 
+Command = TypeVar("Command", bound=Callable[..., Any])
 
-@contextlib.contextmanager
-def only_run(directory: Path) -> Iterator[bool]:
-    """Make *directory*, private, and hold its lock; give False where another run holds it.
 
-    Raises:
-        QueryError: The directory cannot be made or written.
+@dataclass(frozen=True)
+class Schedule:
+    """What a run from cron has to see to.
+
+    Attributes:
+        unit: One of :data:`UNITS`: each has a file.
+        directory: Where the files lie.
+        catch_up: How many units to look back.
+        zone: IANA name of the time zone in which days begin.
     """
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    except OSError as error:
-        raise QueryError(f"{directory} cannot be written ({error.strerror}): give another directory.") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        yield False
-    else:
-        yield True
-    finally:
-        os.close(descriptor)
+
+    unit: str
+    directory: Path
+    catch_up: int
+    zone: str
+
+    @contextlib.contextmanager
+    def only_run(self, what: str) -> Iterator[bool]:
+        """Make the directory, private, and hold its lock; say so and give False where another run holds it.
+
+        Args:
+            what: What is written there, such as ``"reports"``; runs that write something else do not matter.
+
+        Raises:
+            QueryError: The directory cannot be made or written.
+        """
+        try:
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = self.directory / f".audit-logging-{what}.lock"
+            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            raise QueryError(
+                f"{self.directory} cannot be written ({error.strerror}): give another directory with --out-dir."
+            ) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            click.echo(f"Another run is writing {what} into {self.directory}.")
+            yield False
+        else:
+            yield True
+        finally:
+            os.close(descriptor)
+
+    def periods(self) -> list[Period]:
+        """Return the periods that are over, oldest first."""
+        return past_periods(self.unit, self.catch_up, zone=self.zone)
+
+
+def schedule_options(command: Command) -> Command:
+    """Add the options of a run from cron; the command receives ``schedule`` (or None) and ``timezone``."""
+
+    @click.option("--every", type=click.Choice(UNITS), help="For cron: the last whole day, week …, into --out-dir.")
+    @click.option(
+        "--out-dir", type=click.Path(file_okay=False, path_type=Path), metavar="DIR", help="Where --every writes."
+    )
+    @click.option(
+        "--catch-up", type=click.IntRange(1, 366), default=7, show_default=True, help="How far --every looks back."
+    )
+    @click.option(
+        "--timezone", metavar="ZONE", default="UTC", show_default=True, help="Where the days of a period begin."
+    )
+    @functools.wraps(command)
+    def with_schedule(*, every: str | None, out_dir: Path | None, catch_up: int, timezone: str, **rest: Any) -> Any:
+        if (every is None) != (out_dir is None):
+            raise click.UsageError("--every and --out-dir go together.")
+        schedule = Schedule(every, out_dir, catch_up, timezone) if every and out_dir else None
+        return command(schedule=schedule, timezone=timezone, **rest)
+
+    return with_schedule  # type: ignore[return-value]
 
 
 def past_periods(unit: str, count: int, *, zone: str = "UTC", now: dt.datetime | None = None) -> list[Period]:

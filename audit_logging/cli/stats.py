@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,8 +11,9 @@ from audit_logging.cli.filtering import NEGATIVES, filter_options, open_reader
 from audit_logging.cli.options import connection_options, json_option
 from audit_logging.cli.output import print_json, table
 from audit_logging.cli.reading import nothing_found
-from audit_logging.errors import QueryError
+from audit_logging.files import write_durably
 from audit_logging.query.chart import change, svg
+from audit_logging.query.outfile import explaining_disk
 from audit_logging.query.statistics import FIELDS
 from audit_logging.query.times import zone_of
 
@@ -85,7 +85,8 @@ def stats(
             compare=compare,
         )
     if chart is not None:
-        _write_private(chart, svg(found))
+        with explaining_disk(chart, what="chart", option="--chart"):
+            write_durably(chart, svg(found).encode())
         click.echo(f"Chart written to {chart}.", err=True)
     if as_json:
         print_json(found.model_dump(mode="json"))
@@ -93,18 +94,6 @@ def stats(
         _print_statistics(found)
     else:
         click.echo(nothing_found(where))
-
-
-def _write_private(path: Path, text: str) -> None:
-    """Write a file that its owner alone may read: it tells of people."""
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-    except OSError as error:
-        raise QueryError(
-            f"The chart cannot be written to {path} ({error.strerror or error}): choose another place."
-        ) from error
 
 
 def _print_statistics(found: Statistics) -> None:

@@ -10,11 +10,8 @@ recomputed; the writers found must be those that the index's seal in the trail n
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import hashlib
-import os
-import tempfile
 import zlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -24,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from audit_logging.errors import ArchiveError
+from audit_logging.files import write_durably
 from audit_logging.integrity.seal import canonical_form, digest_of
 
 if TYPE_CHECKING:
@@ -107,7 +105,10 @@ class Archive:
             contents = _read(target)
             self._compare(index, contents)
             manifest = Manifest(self._stream, index.name, index.uuid, target.name, **contents)
-            _put(self.manifest_path(index), {"format": FORMAT, "version": VERSION, **asdict(manifest)})
+            content = {"format": FORMAT, "version": VERSION, **asdict(manifest)}
+            write_durably(
+                self.manifest_path(index), orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+            )
         except OSError as error:
             raise ArchiveError(
                 f"{index.name} cannot be archived in {self._directory} ({error.strerror or error}), so it stays: mend"
@@ -235,18 +236,3 @@ def _sha256(raw: Any) -> str:
 
 def _stem(index: BackingIndex) -> str:
     return f"{index.name.removeprefix('.ds-')}-{index.uuid[:8]}"
-
-
-def _put(path: Path, content: dict[str, Any]) -> None:
-    """Write a file that appears whole or not at all, and is on the disk then."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=".part", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as raw:
-            raw.write(orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
-            raw.flush()
-            os.fsync(raw.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(name).unlink()
-        raise

@@ -102,7 +102,8 @@ class Client:
             if most_bytes is None:
                 answer = self.request_bytes(method, path, params=params, body=body, timeout=timeout)
             else:
-                answer = self._read_at_most(most_bytes, method, path, params, body, timeout)
+                unread = self._ask(method, path, params, body, timeout=timeout, unread=True)
+                answer = self._read_at_most(most_bytes, unread, _what(method, path))
         except NotFoundError:
             if method == "HEAD":
                 return False
@@ -147,12 +148,9 @@ class Client:
 
         return read
 
-    def _read_at_most(
-        self, most_bytes: int, method: str, path: str, params: Params | None, body: Body, timeout: float | None
-    ) -> bytes:
+    def _read_at_most(self, most_bytes: int, answer: Any, what: str) -> bytes:
         import urllib3
 
-        answer = self._ask(method, path, params, body, timeout=timeout, unread=True)
         pieces, size = [], 0
         try:
             for piece in answer.stream(_PIECE):
@@ -160,11 +158,9 @@ class Client:
                 size += len(piece)
                 if size > most_bytes:
                     answer.close()
-                    raise AnswerTooLargeError(
-                        f"{self._where} answered {_what(method, path)} with more than {most_bytes:,} bytes."
-                    )
+                    raise AnswerTooLargeError(f"{self._where} answered {what} with more than {most_bytes:,} bytes.")
         except urllib3.exceptions.HTTPError as error:
-            raise self._silence(error, _what(method, path)) from error
+            raise self._silence(error, what) from error
         finally:
             answer.release_conn()
         return b"".join(pieces)

@@ -9,7 +9,14 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from audit_logging.errors import AuditError, FilterError, IncompleteResultError, NotFoundError, OpenSearchError, RefusedError
+from audit_logging.errors import (
+    AuditError,
+    FilterError,
+    IncompleteResultError,
+    NotFoundError,
+    OpenSearchError,
+    RefusedError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
 from audit_logging.errors import QueryError
+from audit_logging.files import write_durably
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,24 +73,3 @@ class State:
         if state is None or state.version != VERSION:
             raise QueryError(f"{path} is not the state of an export that this version began: begin anew with --fresh.")
         return state
-
-
-def write_durably(path: Path, data: bytes) -> None:
-    """Write a small private file so that after a power loss the old or the new one is there, whole."""
-    new = path.with_name(f"{path.name}.new")
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
-    sync_directory(path.parent)
-
-
-def sync_directory(path: Path) -> None:
-    """Make the names in a directory durable."""
-    directory = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

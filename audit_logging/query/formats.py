@@ -68,8 +68,8 @@ class Csv:
     """A table for spreadsheets: the columns that people look for, and the whole document in the last one.
 
     A cell that a spreadsheet would take for a formula begins with an apostrophe, which spreadsheets do not show: what
-    an attacker typed as a user name must not run on the computer of whoever investigates it. Control characters and marks
-    of writing direction are shown as escapes. The last column is exact.
+    an attacker typed as a user name must not run on the computer of whoever investigates it. Control characters and
+    marks of writing direction are shown as escapes. The last column is exact.
 
     Source: OWASP, "CSV Injection"; RFC 4180 for the rest.
     """

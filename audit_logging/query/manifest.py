@@ -11,7 +11,7 @@ import orjson
 from audit_logging._version import __version__
 from audit_logging.errors import QueryError
 from audit_logging.events.document import SCHEMA
-from audit_logging.query.export_state import write_durably
+from audit_logging.files import write_durably
 from audit_logging.query.outfile import beside
 
 if TYPE_CHECKING:

@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, Protocol
 
 from audit_logging.errors import IncompleteResultError, QueryError
-from audit_logging.query.export_state import State, sync_directory
+from audit_logging.files import sync_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from audit_logging.query.export_state import State
 
 STANDARD_OUTPUT: Final = "-"
 COMPRESSED: Final = ".gz"
@@ -273,15 +275,15 @@ def target_of(path: str | os.PathLike[str]) -> Path | None:
 
 
 @contextlib.contextmanager
-def explaining_disk(target: Path | None) -> Iterator[None]:
+def explaining_disk(target: Path | None, *, what: str = "export", option: str = "--out") -> Iterator[None]:
     """Turn what the disk says into one sentence."""
     try:
         yield
     except BrokenPipeError:
         raise
     except OSError as error:
-        what = error.strerror or error
+        why = error.strerror or error
         raise QueryError(
-            f"The export cannot be written to {target or 'standard output'} ({what}): make room, or choose another"
-            " place with --out."
+            f"The {what} cannot be written to {target or 'standard output'} ({why}): make room, or choose another place"
+            f" with {option}."
         ) from error
