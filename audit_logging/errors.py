@@ -177,6 +177,12 @@ class ExportNotRecordedError(AuditError):
         self.report = report
 
 
+class ExportDamagedError(AuditError):
+    """An export that was just written is not what its manifest says: the disk did not keep it."""
+
+    exit_code = 4
+
+
 class EventFileError(AuditError):
     """A file of events has a line that is not one.
 

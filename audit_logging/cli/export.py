@@ -102,15 +102,18 @@ def export(
                     path, where, format=format_, method=method, unordered=unordered, fresh=fresh, progress=progress
                 )
 
-        if schedule is not None:
-            reports = due_exports(schedule, reader, where, format_, export_to)
-        else:
-            reports = iter([export_to(str(out), where)])
-        for report in reports:
-            if as_json:
-                click.echo(report.model_dump_json(), err=report.path is None)
-            else:
-                _say(report)
+        if schedule is None:
+            _tell(export_to(str(out), where), as_json=as_json)
+            return
+        doubtful = 0
+        for report, deviations in due_exports(schedule, reader, where, format_, export_to):
+            _tell(report, as_json=as_json)
+            for deviation in deviations:
+                click.echo(printable(deviation), err=True)
+            doubtful += bool(deviations)
+    if doubtful:
+        click.echo("What was exported is what the trail holds, and that is not what was sealed: keep it.", err=True)
+        sys.exit(EXIT_FINDING)
 
 
 @export.command()
@@ -146,7 +149,10 @@ def verify(*, manifest: Path, as_json: bool) -> None:
         sys.exit(EXIT_FINDING)
 
 
-def _say(report: ExportReport) -> None:
+def _tell(report: ExportReport, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(report.model_dump_json(), err=report.path is None)
+        return
     where_to = f"to {report.path} " if report.path is not None else ""
     click.echo(
         f"Exported {report.events:,} events {where_to}({report.bytes:,} bytes, SHA-256 {report.sha256}).", err=True

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import click
 
-from audit_logging.errors import IncompleteResultError, QueryError
+from audit_logging.errors import ExportDamagedError, QueryError
 from audit_logging.query.filter import Filter
 from audit_logging.query.manifest import manifest_path, read_manifest
 
@@ -24,12 +26,13 @@ if TYPE_CHECKING:
 
 WHAT = "exports"
 DAMAGED = ".damaged"
+MOST_DEVIATIONS = 100
 
 
 def due_exports(
     schedule: Schedule, reader: AuditReader, where: Filter, format_: str, export: Export
-) -> Iterator[ExportReport]:
-    """Make the exports that are missing, one after the other, and yield what each became.
+) -> Iterator[tuple[ExportReport, list[str]]]:
+    """Make the exports that are missing, one after the other; yield what each became, and what its check found.
 
     A period is missing when it has no file with a manifest, or when the trail holds more of it now than its files do:
     events come late when a host was cut off. What is there is evidence and is never replaced; a further file, with all
@@ -37,7 +40,7 @@ def due_exports(
 
     Raises:
         QueryError: The directory holds exports of another kind.
-        IncompleteResultError: What was written is not what its manifest says; it is set aside, and made again later.
+        ExportDamagedError: The disk did not keep what was written; it is set aside, and made again next time.
     """
     with schedule.only_run(WHAT) as ours:
         if not ours:
@@ -47,7 +50,8 @@ def due_exports(
             wanted = Filter.of(**{**where.model_dump(exclude_none=True), "since": period.since, "until": period.until})
             path = _missing(schedule.directory, reader, period, wanted, format_)
             if path is not None:
-                yield _proven(export(path, wanted))
+                report = export(path, wanted)
+                yield report, _deviations(report)
                 made += 1
         if not made:
             click.echo(f"No export is missing in {schedule.directory}.", err=True)
@@ -82,17 +86,30 @@ def _names(stem: Path, format_: str) -> Iterator[Path]:
         number += 1
 
 
-def _proven(report: ExportReport) -> ExportReport:
+def _deviations(report: ExportReport) -> list[str]:
+    """Return in what the events deviate from their seals.
+
+    Raises:
+        ExportDamagedError: It is the file that is not what was written; it is set aside, as if it had not been made.
+    """
     from audit_logging.query.export_check import check_export
 
     assert report.path is not None
     assert report.manifest is not None
-    deviation = next(iter(check_export(report.manifest)), None)
-    if deviation is not None:
+    deviations = list(islice(check_export(report.manifest), MOST_DEVIATIONS))
+    if deviations and _sha256(report.path) != report.sha256:
         for path in (report.path, report.manifest):
             path.replace(f"{path}{DAMAGED}")
-        raise IncompleteResultError(
-            f"{report.path} is not what its manifest says ({deviation}), so it was set aside as"
+        raise ExportDamagedError(
+            f"{report.path} is not what was written ({deviations[0]}), so it was set aside as"
             f" {report.path.name}{DAMAGED}: check the disk, and run this again."
         )
-    return report
+    return deviations
+
+
+def _sha256(path: Path) -> str:
+    digest = sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

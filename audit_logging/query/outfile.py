@@ -151,7 +151,8 @@ class PartFile:
             OSError: The content before could not be written.
         """
         self._settle()
-        self._written = self._writer.submit(self._write, content)
+        if content:  # or a compressor would begin a member, and nobody end it
+            self._written = self._writer.submit(self._write, content)
 
     def _settle(self) -> None:
         """Wait until all is written that was given."""
@@ -170,7 +171,7 @@ class PartFile:
     def checkpoint(self) -> None:
         """Make the file durable, and then the state that tells of it."""
         self._settle()
-        empty = self.state.read and not self._content.bytes  # nothing at all is a gzip file too
+        empty = self.state.read and not self._stored.bytes  # nothing at all is a gzip file too
         if self._compressed and (self._member or empty):
             self._store(self._compressor.flush())
             self._compressor, self._member = self._new_compressor(), 0

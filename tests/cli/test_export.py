@@ -170,7 +170,7 @@ def test_a_terminal_sees_how_it_goes_on(trail, tmp_path):
     ("arguments", "sentence"),
     [
         (["--out", "/nowhere/t.ndjson"], "choose another place"),
-        ([], "Missing option '--out'"),
+        ([], "Give --out FILE"),
         (["--out", "t", "--format", "xml"], "'xml' is not one of"),
     ],
 )

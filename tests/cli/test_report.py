@@ -8,7 +8,6 @@ import orjson
 import pytest
 
 from audit_logging.capture.trail import Trail
-from audit_logging.cli.schedule import LOCK
 from audit_logging.opensearch.admin import AuditAdmin
 from audit_logging.opensearch.client import Client
 
@@ -50,11 +49,11 @@ def test_a_person_becomes_a_page_and_a_file_of_events(cli, tmp_path):
     assert "What the trail holds about u-0" in out.read_text()
 
 
-def test_a_scheduled_run_makes_up_what_is_missing_and_nothing_twice(cli, tmp_path):
+def test_a_scheduled_run_makes_up_what_is_missing_and_nothing_twice(cli, settings, tmp_path):
     directory = tmp_path / "reports"
     every = ("report", "--every", "day", "--out-dir", str(directory))
     assert cli(*every, "--catch-up", "3").code == 0
-    names = [f"audit-report-{TODAY - dt.timedelta(days=days)}.html" for days in (3, 2, 1)]
+    names = [f"{settings.stream}-report-{TODAY - dt.timedelta(days=days)}.html" for days in (3, 2, 1)]
     assert sorted(path.name for path in directory.glob("*.html")) == names
     (directory / names[1]).unlink()
     kept = (directory / names[0]).stat().st_mtime_ns
@@ -67,7 +66,7 @@ def test_a_scheduled_run_makes_up_what_is_missing_and_nothing_twice(cli, tmp_pat
 def test_two_scheduled_runs_at_once_are_one(cli, tmp_path):
     directory = tmp_path / "reports"
     directory.mkdir()
-    with (directory / LOCK).open("w") as lock:
+    with (directory / ".audit-logging-reports.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         ended = cli("report", "--every", "day", "--out-dir", str(directory))
     assert ended.code == 0

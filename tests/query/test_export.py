@@ -17,6 +17,7 @@ import pytest
 
 from audit_logging.errors import FilterError, IncompleteResultError, NotFoundError, QueryError
 from audit_logging.query import AuditReader, parts, view
+from audit_logging.query.export_check import check_export
 
 from .trail import altered, event
 
@@ -477,6 +478,19 @@ def test_a_full_disk_is_one_sentence(stored, reader, tmp_path, monkeypatch):
     with pytest.raises(QueryError, match="No space left on device"):
         reader.export(tmp_path / "x")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["trail.ndjson.gz", "trail.json.gz", "trail.csv.gz", "trail.ndjson"])
+@pytest.mark.parametrize("user", ["u-0", "nobody"])
+def test_an_export_proves_itself_however_little_it_holds(stored, reader, tmp_path, small_parts, name, user):
+    """Nothing at all too, and a last part in which there is nothing."""
+    form = name.split(".")[1]
+    plain = reader.export(tmp_path / f"plain.{form}", user_id=user, format=form)
+    report = reader.export(tmp_path / name, user_id=user, format=form, until="2026-03-02")
+    assert list(check_export(report.manifest)) == []
+    opened = gzip.open if name.endswith(".gz") else open
+    with opened(report.path, "rb") as file:
+        assert file.read() == plain.path.read_bytes()
 
 
 def test_unknown_formats_methods_and_streams_are_one_sentence_and_leave_nothing(settings, tmp_path):

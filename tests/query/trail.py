@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from audit_logging.integrity.seal import canonical_form, digest_of
 from audit_logging.opensearch.admin import AuditAdmin
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ class Trail:
         self.settings = settings
         self.client = client
         self._sequences: Counter[str] = Counter()
+        self._heads: dict[str, str] = {}
         with AuditAdmin(settings=settings) as admin:
             admin.setup()
 
@@ -58,13 +60,10 @@ class Trail:
         """Return the document as the writer's next."""
         self._sequences[writer] += 1
         audit = dict(document.get("audit", {}))
-        digest = hashlib.sha256(orjson.dumps([writer, self._sequences[writer], document])).hexdigest()
-        audit["integrity"] = {
-            "hash": digest,
-            "previous": "0" * 64,
-            "sequence": self._sequences[writer],
-            "writer": writer,
-        }
+        previous, sequence = self._heads.get(writer, "0" * 64), self._sequences[writer]
+        digest = digest_of(previous, writer, sequence, canonical_form({**document, "audit": audit}))
+        audit["integrity"] = {"hash": digest, "previous": previous, "sequence": sequence, "writer": writer}
+        self._heads[writer] = digest
         return {**document, "audit": audit}
 
 
