@@ -258,8 +258,8 @@ class _Export:
     def _write(self, events: list[Stored], hits: int) -> None:
         if events:
             first = self._tally.events == 0
+            self._tally.add(events)  # before, since part of it may be read by somebody who then goes
             self.output.write(self._format.encode([event[3] for event in events], first=first))
-            self._tally.add(events)
         self._written += hits
         self._show()
 

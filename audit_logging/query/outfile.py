@@ -77,7 +77,10 @@ class StandardOutput:
 
     def write(self, content: bytes) -> None:
         """Write some content."""
-        sys.stdout.buffer.write(content)
+        # With PYTHONUNBUFFERED nobody else goes on when the system takes a part of it.
+        rest = memoryview(content)
+        while rest:
+            rest = rest[sys.stdout.buffer.write(rest) :]
         self._content.update(content)
 
     def checkpoint(self) -> None:
