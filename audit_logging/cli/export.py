@@ -17,6 +17,7 @@ from audit_logging.cli.output import print_json, printable
 from audit_logging.cli.schedule import schedule_options
 from audit_logging.query.export import METHODS
 from audit_logging.query.formats import FORMATS
+from audit_logging.query.outfile import STANDARD_OUTPUT
 from audit_logging.query.reader import AuditReader
 
 if TYPE_CHECKING:
@@ -103,14 +104,16 @@ def export(
                 )
 
         if schedule is None:
-            _tell(export_to(str(out), where), as_json=as_json)
+            _tell(export_to(str(out), where), as_json=as_json, err=not as_json or out == STANDARD_OUTPUT)
             return
-        doubtful = 0
+        made = doubtful = 0
         for report, deviations in due_exports(schedule, reader, where, format_, export_to):
-            _tell(report, as_json=as_json)
+            _tell(report, as_json=as_json, err=False)
             for deviation in deviations:
                 click.echo(printable(deviation), err=True)
-            doubtful += bool(deviations)
+            made, doubtful = made + 1, doubtful + bool(deviations)
+        if not made and not as_json:
+            click.echo(f"There was nothing to do in {schedule.directory}.")
     if doubtful:
         click.echo("What was exported is what the trail holds, and that is not what was sealed: keep it.", err=True)
         sys.exit(EXIT_FINDING)
@@ -149,18 +152,19 @@ def verify(*, manifest: Path, as_json: bool) -> None:
         sys.exit(EXIT_FINDING)
 
 
-def _tell(report: ExportReport, *, as_json: bool) -> None:
+def _tell(report: ExportReport, *, as_json: bool, err: bool) -> None:
+    """Say what an export became, on standard error where *err* says so."""
     if as_json:
-        click.echo(report.model_dump_json(), err=report.path is None)
+        click.echo(report.model_dump_json(), err=err)
         return
     where_to = f"to {report.path} " if report.path is not None else ""
     click.echo(
-        f"Exported {report.events:,} events {where_to}({report.bytes:,} bytes, SHA-256 {report.sha256}).", err=True
+        f"Exported {report.events:,} events {where_to}({report.bytes:,} bytes, SHA-256 {report.sha256}).", err=err
     )
     if report.copies:
-        click.echo(f"Left out {report.copies:,} identical second copies.", err=True)
+        click.echo(f"Left out {report.copies:,} identical second copies.", err=err)
     if report.manifest is not None:
-        click.echo(f"Manifest: {report.manifest}", err=True)
+        click.echo(f"Manifest: {report.manifest}", err=err)
 
 
 @contextmanager

@@ -45,16 +45,12 @@ def due_exports(
     with schedule.only_run(WHAT) as ours:
         if not ours:
             return
-        made = 0
         for period in schedule.periods():
             wanted = Filter.of(**{**where.model_dump(exclude_none=True), "since": period.since, "until": period.until})
             path = _missing(schedule.directory, reader, period, wanted, format_)
             if path is not None:
                 report = export(path, wanted)
                 yield report, _deviations(report)
-                made += 1
-        if not made:
-            click.echo(f"No export is missing in {schedule.directory}.", err=True)
 
 
 def _missing(directory: Path, reader: AuditReader, period: Period, wanted: Filter, format_: str) -> Path | None:

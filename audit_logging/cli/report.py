@@ -78,7 +78,7 @@ def _make_due(settings: Settings, schedule: Schedule) -> None:
             if not (path := directory / f"{settings.stream}-report-{period.name}.html").exists()
         ]
         if not missing:
-            click.echo(f"No report is missing in {directory}.")
+            click.echo(f"No report was missing in {directory}.")
             return
         with open_reader(settings) as reader:
             for period, path in missing:

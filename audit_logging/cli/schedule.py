@@ -62,7 +62,7 @@ class Schedule:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            click.echo(f"Another run is writing {what} into {self.directory}.")
+            click.echo(f"Another run is writing {what} into {self.directory}.", err=True)
             yield False
         else:
             yield True

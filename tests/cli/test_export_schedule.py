@@ -78,11 +78,11 @@ def test_what_is_missing_is_made_up_and_nothing_is_made_twice(export, directory,
     lost.unlink()
     without_manifest.with_name(f"{without_manifest.name}.manifest.json").unlink()
     before = kept.stat().st_ino
-    assert export().err.count("Exported 8 events") == 2
+    assert export().out.count("Exported 8 events") == 2
     assert kept.stat().st_ino == before
     assert len(ids_in(lost)) == 8
     ended = export()
-    assert (ended.code, ended.err) == (0, f"No export is missing in {directory}.\n")
+    assert (ended.code, ended.out, ended.err) == (0, f"There was nothing to do in {directory}.\n", "")
 
 
 def test_events_that_came_late_get_a_further_file(export, directory, settings, trail):
@@ -94,7 +94,7 @@ def test_events_that_came_late_get_a_further_file(export, directory, settings, t
     assert f"1 events of {DAYS[1]} came after {first.name} was made." in export().err
     assert first.read_bytes() == before
     assert ids_in(directory / name(settings, DAYS[1], "+2"))[-1] == f"{DAYS[1]}-100"
-    assert "No export is missing" in export().err
+    assert "nothing to do" in export().out
     assert len(list(directory.glob("*.gz"))) == 4
 
 
@@ -126,7 +126,7 @@ def test_two_runs_at_once_are_one(export, directory):
     with (directory / ".audit-logging-exports.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         ended = export()
-    assert (ended.code, ended.out) == (0, f"Another run is writing exports into {directory}.\n")
+    assert (ended.code, ended.err) == (0, f"Another run is writing exports into {directory}.\n")
     assert not list(directory.glob("*.gz"))
 
 

@@ -60,7 +60,7 @@ def test_a_scheduled_run_makes_up_what_is_missing_and_nothing_twice(cli, setting
     ended = cli(*every, "--catch-up", "3")
     assert ended.out.count("Wrote") == 1
     assert (directory / names[0]).stat().st_mtime_ns == kept
-    assert "No report is missing" in cli(*every, "--catch-up", "3").out
+    assert "No report was missing" in cli(*every, "--catch-up", "3").out
 
 
 def test_two_scheduled_runs_at_once_are_one(cli, tmp_path):
@@ -70,7 +70,7 @@ def test_two_scheduled_runs_at_once_are_one(cli, tmp_path):
         fcntl.flock(lock, fcntl.LOCK_EX)
         ended = cli("report", "--every", "day", "--out-dir", str(directory))
     assert ended.code == 0
-    assert "Another run" in ended.out
+    assert "Another run" in ended.err
     assert not list(directory.glob("*.html"))
 
 
