@@ -14,8 +14,8 @@ import threading
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from audit_logging.errors import SpoolWriteError
-from audit_logging.spool.directory import STREAM
 from audit_logging.spool.segment import encode_header, encode_record, segment_name, segments_of
+from audit_logging.spool.stock import STREAM
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -104,7 +104,7 @@ class TestOnce:
         assert ended.code == 4
         assert str(next(unreadable.glob("*.seg"))) in ended.err
         assert ended.out == f"2 events shipped to {prepared.stream}.\n"
-        reckon(prepared, ids, damaged=[damaged.name])
+        reckon(prepared, ids, damaged=[unreadable.name])
 
     def test_what_is_damaged_is_told_of_and_everything_else_ships(self, prepared, audit_logging, client):
         """Once: the bytes are kept, the spool goes, and the next time there is nothing to tell."""
