@@ -15,7 +15,8 @@
     │       └── NotFoundError
     ├── QueryError                 the question was malformed, or the answer incomplete
     │   ├── FilterError
-    │   └── IncompleteResultError
+    │   ├── IncompleteResultError
+    │   └── ProofError
     ├── ExportNotRecordedError     an export is complete, and the trail does not know of it
     ├── EventFileError             a file of events cannot be read
     ├── HoldError                  a legal hold is described wrongly, or there is none such
@@ -161,6 +162,12 @@ class IncompleteResultError(QueryError):
     """Shards failed or time ran out, so the answer would have been partial and is not given."""
 
     exit_code = 3
+
+
+class ProofError(QueryError):
+    """There is no proof of that event: its chain does not hold, or nothing behind it is signed yet."""
+
+    exit_code = 1
 
 
 class ExportNotRecordedError(AuditError):

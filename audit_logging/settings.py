@@ -11,6 +11,7 @@ import ipaddress
 import os
 import re
 from collections.abc import Callable  # noqa: TC003 - pydantic reads it
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -152,6 +153,28 @@ class Settings(BaseSettings):
     audit_exports: bool = Field(
         True, description="Record every export of the trail in it, as `audit.exported` with filter, who and SHA-256."
     )
+    audit_verifications: bool = Field(
+        True, description="Record every verification of the trail in it, as `audit.verified` with who and findings."
+    )
+
+    signing: bool | None = Field(
+        None,
+        description="Sign checkpoints of the chain (docs/integrity.md). Default: when the extra `integrity` is there.",
+    )
+    signing_key_file: Path | None = Field(
+        None,
+        description="PEM file of the Ed25519 key that signs; made when it is not there, its public half beside it."
+        " Default: `signing/key.pem` under `home`.",
+    )
+    checkpoint_seconds: float = Field(
+        300.0, ge=1, description="How often a writer signs how far it came, in silence too, in seconds."
+    )
+    checkpoint_file: Path | None = Field(
+        None, description="File to which every signed event of a writer is also appended: a second place for heads."
+    )
+    checkpoint_command: str | None = Field(
+        None, description="Command that is given every signed event on its standard input: another second place."
+    )
 
     on_invalid: OnInvalid = Field(
         "record",
@@ -255,6 +278,18 @@ class Settings(BaseSettings):
     def subject_keys_path(self) -> Path:
         """The key store's file, given or derived."""
         return self.subject_keys_file if self.subject_keys_file is not None else self.home / "privacy/subjects.sqlite"
+
+    @property
+    def signs(self) -> bool:
+        """Whether this process signs: as it was set, or as the package for it is installed."""
+        if self.signing is not None:
+            return self.signing
+        return find_spec("cryptography") is not None
+
+    @property
+    def signing_key_path(self) -> Path:
+        """The file of the signing key, given or derived."""
+        return self.signing_key_file if self.signing_key_file is not None else self.home / "signing" / "key.pem"
 
     @classmethod
     def load(cls, **given: Any) -> Settings:

@@ -14,6 +14,7 @@ from audit_logging.cli.export_schedule import due_exports
 from audit_logging.cli.filtering import NEGATIVES, filter_options
 from audit_logging.cli.options import connection_options, json_option
 from audit_logging.cli.output import print_json, printable
+from audit_logging.cli.progress import progress_bar
 from audit_logging.cli.schedule import schedule_options
 from audit_logging.query.export import METHODS
 from audit_logging.query.formats import FORMATS
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from audit_logging.cli.schedule import Schedule
-    from audit_logging.query.export import Progress
     from audit_logging.query.filter import Filter
     from audit_logging.query.results import ExportReport
     from audit_logging.settings import Settings
@@ -98,7 +98,7 @@ def export(
     with AuditReader(settings=settings) as reader:
 
         def export_to(path: str | Path, where: Filter) -> ExportReport:
-            with _hint_to_resume(str(path)), _progress() as progress:
+            with _hint_to_resume(str(path)), progress_bar("exporting") as progress:
                 return reader.export(
                     path, where, format=format_, method=method, unordered=unordered, fresh=fresh, progress=progress
                 )
@@ -179,26 +179,3 @@ def _hint_to_resume(out: str) -> Iterator[None]:
         if state.exists():
             click.echo(f"What is complete is kept in {out}.part: the same command goes on with it.", err=True)
         raise
-
-
-@contextmanager
-def _progress() -> Iterator[Progress | None]:
-    """Yield what shows the progress on a terminal; None where nobody looks."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-    from rich.text import Text
-
-    class Rate(ProgressColumn):
-        """Events a second."""
-
-        def render(self, task: Any) -> Text:
-            return Text(f"{task.speed or 0:,.0f}/s")
-
-    columns = (TextColumn("exporting"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
-    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("export", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -35,6 +35,8 @@ COMMANDS = {
     "stats": "audit_logging.cli.stats:stats",
     "export": "audit_logging.cli.export:export",
     "report": "audit_logging.cli.report:report",
+    "verify": "audit_logging.cli.verify:verify",
+    "prove": "audit_logging.cli.prove:prove",
     "retention": "audit_logging.cli.retention:retention",
     "hold": "audit_logging.cli.hold:hold",
     "erase": "audit_logging.cli.erase:erase",

@@ -17,7 +17,6 @@ from audit_logging.errors import (
     ExportNotRecordedError,
     FilterError,
     IncompleteResultError,
-    RefusedError,
 )
 from audit_logging.query import parts
 from audit_logging.query.dsl import query_of
@@ -38,7 +37,7 @@ from audit_logging.query.requests import AheadRequests
 from audit_logging.query.results import ExportReport
 from audit_logging.query.sorting import Copies, Sorter
 from audit_logging.query.tally import Tally
-from audit_logging.query.view import PointInTime, Scroll, ViewLostError
+from audit_logging.query.view import PointInTime, Scroll, ViewLostError, open_view
 
 if TYPE_CHECKING:
     import os
@@ -50,7 +49,7 @@ if TYPE_CHECKING:
     from audit_logging.query.page import Page, Stored
     from audit_logging.query.parts import Part
     from audit_logging.query.protected import ProtectedFields
-    from audit_logging.query.view import Requests, View
+    from audit_logging.query.view import View
     from audit_logging.settings import Settings
 
 Progress = Callable[[int, int], None]
@@ -191,7 +190,7 @@ class _Export:
                     contextlib.closing(
                         AheadRequests(self._source.client, self.settings, self._source.protected)
                     ) as requests,
-                    contextlib.closing(self._open(requests)) as view,
+                    contextlib.closing(open_view(requests, self.settings.stream, self._method)) as view,
                 ):
                     self._read_parts(view)
             except ViewLostError as lost:
@@ -211,16 +210,6 @@ class _Export:
             # What ended the export is told; a second problem must not hide it.
             with contextlib.suppress(AuditError):
                 emit_exported(self._state, self.output.path, "", self.settings, failure=type(error).__name__)
-
-    def _open(self, requests: Requests) -> View:
-        if self._method != Scroll.method:
-            try:
-                return PointInTime(requests, self.settings.stream)
-            except RefusedError as error:
-                # An older server, or a role that may only search; should it be something else, the scroll meets it too.
-                if self._method is not None:
-                    raise _without_places(error) from error
-        return Scroll(requests, self.settings.stream)
 
     def _read_parts(self, view: View) -> None:
         rest = parts.Part(self._state.next).of(self._query)
@@ -275,15 +264,6 @@ class _Export:
             self.output.write(self._format.end)
         self._state.tally = self._tally.facts()
         self.output.checkpoint()
-
-
-def _without_places(error: RefusedError) -> AuditError:
-    if "_shard_doc" not in error.reason:
-        return error
-    return FilterError(
-        "This OpenSearch cannot page a point in time without gaps, which OpenSearch 3.3 and later can: use --method"
-        " scroll."
-    )
 
 
 def _finish(output: Output, settings: Settings) -> ExportReport:

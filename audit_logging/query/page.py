@@ -41,6 +41,7 @@ _HIT: Final = re.compile(
     re.DOTALL,
 )
 _OTHER_HIT: Final = re.compile(rb',?\{(?:"_[a-z]+":(?:"(?:[^"\\]|\\.)*"|null|\[[^\[\]{}]*\]),)+"_source":')
+_IDENTIFIED: Final = re.compile(rb',?\{"_index":"[^"\\]*","_id":"([^"\\]*)","_score":null,"_source":(?=\{)')
 _SORT: Final = b',"sort":['
 _HITS: Final = b'"hits":['
 _END: Final = b"]}}"
@@ -133,6 +134,29 @@ class Page:
             else:
                 events.append(self._unusual(piece))
         return events
+
+    def documents(self) -> list[tuple[str, bytes]]:
+        """Return the id and the bytes of each stored document in the order of the page.
+
+        Raises:
+            IncompleteResultError: They are fewer than there were to come.
+        """
+        *pieces, _ = self._raw[self._begin :].split(self._separator.mark)
+        require_all(len(pieces), self.hits)
+        begin = _IDENTIFIED.match
+        return [
+            (found[1].decode(), piece[found.end() : piece.rfind(_SORT)])
+            if (found := begin(piece))
+            else self._identified(piece)
+            for piece in pieces
+        ]
+
+    def _identified(self, piece: bytes) -> tuple[str, bytes]:
+        try:
+            hit = orjson.loads(piece.lstrip(b",") + self._separator.mark)
+            return str(hit["_id"]), orjson.dumps(hit["_source"])
+        except (orjson.JSONDecodeError, KeyError):
+            raise _not_understood() from None
 
     def _unusual(self, piece: bytes) -> Stored:
         """Return an event that the shipper did not write, or that OpenSearch says more of than usual."""

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audit_logging.query.access import record_search
 from audit_logging.query.connection import Connection
 from audit_logging.query.exchange import run
 from audit_logging.query.outage import Outage
-from audit_logging.query.questions import filter_of
+from audit_logging.query.questions import filter_of, now
 from audit_logging.query.statistics import Counting
 
 if TYPE_CHECKING:
     import datetime as dt
     import os
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from types import TracebackType
 
     from typing_extensions import Self
@@ -27,12 +29,14 @@ if TYPE_CHECKING:
     from audit_logging.query.outage import OnWait
     from audit_logging.query.paging import Sort
     from audit_logging.query.period import Period
+    from audit_logging.query.proof import Proof
     from audit_logging.query.questions import Question
     from audit_logging.query.report import Report
     from audit_logging.query.results import Context, ExportReport, Page, Statistics
     from audit_logging.query.scan import Scan
     from audit_logging.query.statistics import By
     from audit_logging.query.tail import Tail
+    from audit_logging.query.verify import VerifyReport
 
 
 class AuditReader(Connection):
@@ -245,6 +249,67 @@ class AuditReader(Connection):
             period: Only what happened in it.
         """
         return self._scan(self._questions.about(subject, period))
+
+    def verify(
+        self,
+        where: Filter | None = None,
+        /,
+        *,
+        public_keys: Sequence[str | os.PathLike[str]] = (),
+        checkpoints: Sequence[str | os.PathLike[str]] = (),
+        from_last: bool = False,
+        progress: Progress | None = None,
+        **conditions: Any,
+    ) -> VerifyReport:
+        """Tell what was edited, deleted, inserted, reordered, cut off or forged, by name.
+
+        Memory grows with writers and not with events. Under conditions other than times, only the content of each
+        event is checked.
+
+        Args:
+            where: A ready filter, instead of *conditions*.
+            public_keys: PEM files of the keys to believe; none: all that lie beside the signing key.
+            checkpoints: Files of signed events that were kept elsewhere; none: the setting ``checkpoint_file``.
+            from_last: Go on from where the last such verification ended without a finding.
+            progress: Called after each page with (events done, events in all).
+            conditions: What to verify; usually ``since``, or nothing.
+
+        Raises:
+            SettingsError: A key cannot be read, or the package ``cryptography`` is not installed.
+        """
+        from audit_logging.query.requests import AheadRequests
+        from audit_logging.query.verify import verify_stream
+
+        with contextlib.closing(AheadRequests(self._client, self.settings, self._protected)) as requests:
+            return verify_stream(
+                requests,
+                self.settings,
+                filter_of(where, conditions).at(now()),
+                public_keys=[Path(path) for path in public_keys],
+                checkpoints=[Path(path) for path in checkpoints],
+                from_last=from_last,
+                progress=progress,
+            )
+
+    def prove(self, event_id: str, *, public_keys: Sequence[str | os.PathLike[str]] = ()) -> Proof:
+        """Return the proof that the event with this ``event.id`` (or ``<writer>-<sequence>``) is as it was written.
+
+        Anybody who holds the public key can check it, with ``docs/check_proof.py``. It discloses the events that the
+        same writer wrote between this one and its next signature.
+
+        Raises:
+            NotFoundError: There is no such event.
+            ProofError: Its chain does not hold, or nothing behind it is signed yet.
+        """
+        from audit_logging.query.proof import proof_steps
+        from audit_logging.query.requests import AheadRequests
+        from audit_logging.query.verify import trusted_keys
+
+        event = self.get(event_id)
+        place = (str(event.get("audit.integrity.writer")), int(event.get("audit.integrity.sequence", 0)))
+        keys = trusted_keys(self.settings, [Path(path) for path in public_keys])
+        with contextlib.closing(AheadRequests(self._client, self.settings, self._protected)) as requests:
+            return run(proof_steps(self._stream, place, keys), requests.send)
 
     def _scan(self, scan: Scan) -> Iterator[Event]:
         record_search(scan, self.settings)

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import orjson
 
-from audit_logging.errors import IncompleteResultError, NotFoundError, OpenSearchError, RefusedError
+from audit_logging.errors import (
+    AuditError,
+    FilterError,
+    IncompleteResultError,
+    NotFoundError,
+    OpenSearchError,
+    RefusedError,
+)
 from audit_logging.query.dsl import all_of
 from audit_logging.query.exchange import Request, checked
 from audit_logging.query.page import Page, Separator, require_all
@@ -95,6 +102,36 @@ def page_size(mean_bytes: float) -> int:
         (5000, 419, 1)
     """
     return max(1, min(LARGEST_PAGE, int(PAGE_BYTES / max(mean_bytes, 1))))
+
+
+def open_view(requests: Requests, stream: str, method: str | None = None) -> View:
+    """Return a frozen view of *stream*.
+
+    Args:
+        requests: Where to ask.
+        stream: The data stream.
+        method: ``pit`` or ``scroll``; None: a point in time where the server has what it takes.
+
+    Raises:
+        FilterError: A point in time was asked for, and the server cannot page it.
+    """
+    if method != Scroll.method:
+        try:
+            return PointInTime(requests, stream)
+        except RefusedError as error:
+            # An older server, or a role that may only search; should it be something else, the scroll meets it too.
+            if method is not None:
+                raise _without_places(error) from error
+    return Scroll(requests, stream)
+
+
+def _without_places(error: RefusedError) -> AuditError:
+    if "_shard_doc" not in error.reason:
+        return error
+    return FilterError(
+        "This OpenSearch cannot page a point in time without gaps, which OpenSearch 3.3 and later can: use --method"
+        " scroll."
+    )
 
 
 class PointInTime:

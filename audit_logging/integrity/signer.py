@@ -1,0 +1,76 @@
+"""What signs a writer's own events and keeps the last one of each writer where it outlives the trail."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import TYPE_CHECKING
+
+from audit_logging.errors import SettingsError
+from audit_logging.integrity.heads import Heads
+from audit_logging.integrity.keys import SigningKey
+from audit_logging.integrity.signature import sign
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from audit_logging.integrity.seal import SealedDocument
+    from audit_logging.settings import Settings
+
+_log = logging.getLogger("audit_logging")
+
+
+class Signer:
+    """Signs, and keeps what it signed as the writer's head: in the spool directory, and in a file elsewhere.
+
+    Args:
+        key: What signs.
+        settings: Of the trail.
+        tell: Given every signed event, from under the writer's lock; it must not wait.
+    """
+
+    def __init__(self, key: SigningKey, settings: Settings, tell: Callable[[bytes], None] = lambda _: None) -> None:
+        self._key = key
+        self.heads = Heads(settings.spool_path, settings.stream)
+        self._file = settings.checkpoint_file
+        self._tell = tell
+
+    def sign(self, sealed: SealedDocument) -> SealedDocument:
+        """Return *sealed* with a signature in its seal."""
+        return sign(sealed, self._key)
+
+    def keep(self, writer: str, payload: bytes) -> None:
+        """Keep a signed event that is safely in the spool. Never raises: the event itself must not be lost over it."""
+        try:
+            self.heads.keep(writer, payload)
+            if self._file is not None:
+                _append(self._file, payload)
+        except OSError as error:
+            _log.error("The head of writer %s could not be kept in a second place: %s", writer, error)
+        self._tell(payload)
+
+
+def signing_key(settings: Settings) -> SigningKey | None:
+    """Return the key that these settings sign with; None when nothing is signed.
+
+    Raises:
+        SettingsError: Signing was asked for, and the key cannot be read or made.
+    """
+    if not settings.signs:
+        return None
+    try:
+        return SigningKey.load_or_create(settings.signing_key_path)
+    except SettingsError as error:
+        if settings.signing:
+            raise
+        _log.warning("Nothing is signed, so that the end of the trail could be cut off unnoticed: %s", error)
+        return None
+
+
+def _append(path: Path, payload: bytes) -> None:
+    """Append one line whole, beside other processes that do the same."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb", buffering=0) as file:
+        file.write(payload + b"\n")
