@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# So that a test can count the events that it emits; those about signatures and verifications switch them on.
+os.environ.setdefault("AUDIT_SIGNING", "false")
+os.environ.setdefault("AUDIT_AUDIT_VERIFICATIONS", "false")
+
 
 @pytest.fixture(autouse=True)
 def _the_librarys_log_is_on() -> None:

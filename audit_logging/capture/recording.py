@@ -73,7 +73,7 @@ def record_events(**settings: Any) -> Iterator[RecordedEvents]:
         'u-42'
     """
     events = RecordedEvents()
-    chosen: dict[str, Any] = {"on_invalid": "raise", "console": False, **settings}
+    chosen: dict[str, Any] = {"on_invalid": "raise", "console": False, "signing": False, **settings}
     before = swap_trail(_RecordingTrail(Settings.load(**chosen), events))
     try:
         yield events

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import threading
 import weakref
 from typing import TYPE_CHECKING, Any
 
+from audit_logging.capture.checkpoints import Checkpoints
 from audit_logging.capture.console import print_event
 from audit_logging.capture.durability import Durabilities
 from audit_logging.capture.processors import merge_context
@@ -17,6 +19,10 @@ from audit_logging.events.catalogue import CATALOGUE
 from audit_logging.events.document import DocumentBuilder
 from audit_logging.events.values import PlainValues
 from audit_logging.forks import begin_anew, in_children, same_process
+from audit_logging.integrity.claims import CHECKPOINT, DEAD_LETTERED, STARTED, STOPPED, WRITER_CLOSED
+from audit_logging.integrity.sealed_event import read_sealed_event
+from audit_logging.integrity.signature import CHAIN, SIGNED_TYPES
+from audit_logging.integrity.signer import Signer, signing_key
 from audit_logging.privacy.policy import privacy_policy
 from audit_logging.privacy.redaction import SecretKeys
 from audit_logging.privacy.secrets import SecretText
@@ -25,13 +31,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from audit_logging.events.document import Document, Origin
+    from audit_logging.integrity.sealed_event import SealedEvent
     from audit_logging.settings import Settings
     from audit_logging.shipping.dead_letters import DeadLetter
     from audit_logging.shipping.shipper import Shipper
 
     Processor = Callable[[Any, str, Any], Any]
 
-DEAD_LETTERED = "audit.dead_lettered"
+MOST_HEADS = 1000
+"""About 150 KB of an event's 1 MiB."""
+
 _log = logging.getLogger("audit_logging")
 _trails: weakref.WeakSet[Trail] = weakref.WeakSet()
 
@@ -49,9 +58,11 @@ class Trail:
         self._processors: tuple[Processor, ...] = (merge_context, *processors)
         self._durabilities = Durabilities(settings)
         self._console = settings.console if settings.console is not None else _is_at_a_developers_terminal(settings)
+        self._key = signing_key(settings)
         if settings.opensearch_url:
             _check_connection_settings(settings)
         self._beginning = threading.RLock()
+        self._ending: Writer | None = None
         self._start_afresh()
         _trails.add(self)
 
@@ -63,10 +74,17 @@ class Trail:
         self._writer = Writer(self.settings)
         self._shipper: Shipper | None = None
         self._begun = False
+        self._checkpoints = Checkpoints(
+            self.settings.checkpoint_seconds, self._checkpoint, self.settings.checkpoint_command
+        )
+        self._signer = Signer(self._key, self.settings, self._checkpoints.tell) if self._key is not None else None
 
     def begin_anew(self) -> None:
         """Become a writer of its own: threads are gone, locks may be held, files and sockets are the parent's."""
-        self._writer.abandon()
+        for writer in (self._writer, self._ending):
+            if writer is not None:
+                writer.abandon()
+        self._ending = None
         # A key store that was opened before a fork must not even be closed after it (SQLite, "How to corrupt").
         self._inherited = self._builder
         self._beginning = threading.RLock()
@@ -103,23 +121,26 @@ class Trail:
         if not same_process[0]:
             begin_anew()
         durability = self._durabilities.of(event_type, durability)
+        writer = self._writer
+        signer = self._signer if event_type in SIGNED_TYPES and origin is None else None
+        if signer is not None:
+            facts = {**facts, CHAIN: writer.id}
         document = self._document(event_type, facts, origin)
         indexed = durability == "indexed"
         if indexed and self.settings.ship and not self.settings.opensearch_url:
             raise SettingsError("durability 'indexed' needs an opensearch_url to be acknowledged by.")
-        writer = self._writer
         try:
-            sequence = writer.append(document, awaited=indexed)
+            if not self._begun:
+                self._start_chain(writer)
+            sequence = writer.append(document, awaited=indexed, signer=signer)
         except WriterClosedError:  # another thread shuts down at this moment; this one begins again
             return self.emit(event_type, facts, durability, origin=origin)
         if not self._begun:
             self._begin(writer)
         if self._shipper is not None:
             self._shipper.wake()
-        if durability == "disk":
-            writer.sync(sequence, document.event_id)
-        elif indexed:
-            self._wait_until_indexed(writer, sequence, document.event_id)
+        if durability != "process":
+            self._wait_for(durability, writer, sequence, document.event_id)
         if self._console:
             print_event(document.fields)
         return document.event_id
@@ -145,11 +166,58 @@ class Trail:
                 enriched["processor_error"] = f"{name}: {type(error).__name__}"
         return self._builder.build(event_type, enriched, origin)
 
+    def _start_chain(self, writer: Writer) -> None:
+        """Begin the chain with a signed event that also vouches for the writers beside this one."""
+        if self._signer is None:
+            return
+        with self._beginning:
+            if writer.sequence:
+                return
+            about = {"checkpoint_seconds": self.settings.checkpoint_seconds, "stream": self.settings.stream}
+            self._vouch(writer, STARTED, about, [head for head in self._signer.heads if head.writer != writer.id])
+
+    def _checkpoint(self) -> None:
+        """Sign how far this writer came, and vouch for those that ended beside it since."""
+        writer, signer = self._writer, self._signer
+        if signer is None or not writer.sequence:
+            return
+        try:
+            self._vouch(writer, CHECKPOINT, {}, [head for head in signer.heads if head.own == STOPPED])
+        except (DurabilityError, WriterClosedError) as error:
+            _log.error("The chain of writer %s could not be signed this time: %s", writer.id, error)
+        if self._shipper is not None:
+            self._shipper.wake()
+
+    def _vouch(self, writer: Writer, event_type: str, about: dict[str, Any], heads: list[SealedEvent]) -> None:
+        """Write one signed event, and as many more as the heads of other writers take."""
+        signer = self._signer
+        assert signer is not None
+        for start in range(0, max(len(heads), 1), MOST_HEADS):
+            part = heads[start : start + MOST_HEADS]
+            known = [
+                {
+                    "writer": each.writer,
+                    "sequence": each.sequence,
+                    "hash": each.hash,
+                    "ended": each.own == STOPPED,
+                    "shipped": not (writer.directory.path / each.writer).exists(),
+                }
+                for each in part
+            ]
+            metadata = {CHAIN: writer.id, **about, "heads": known} if known else {CHAIN: writer.id, **about}
+            facts = {"metadata": metadata}
+            writer.append(self._builder.build(CHECKPOINT if start else event_type, facts), signer=signer)
+            for each in part:
+                if each.own == STOPPED:
+                    signer.heads.forget(each.writer)
+
     def _begin(self, writer: Writer) -> None:
         """Start shipping with the first event, so that a process that emits nothing costs nothing."""
         with self._beginning:
             if not self._begun and writer is self._writer:  # which is another when somebody shuts down meanwhile
                 self._begun = True
+                if self._signer is not None:
+                    self._checkpoints.start()
                 self._ship(writer)
 
     def _ship(self, writer: Writer) -> None:
@@ -164,7 +232,13 @@ class Trail:
         from audit_logging.shipping.shipper import Shipper
 
         shipper = Shipper(
-            self.settings, writer.directory, writer.reader, writer.on_acknowledged, self.tell_of_dead_letter
+            self.settings,
+            writer.directory,
+            writer.reader,
+            writer.on_acknowledged,
+            on_dead_letter=self.tell_of_dead_letter,
+            on_closed=self.tell_of_closed_writer,
+            on_through=functools.partial(self._end_chain, writer, self._signer),
         )
         try:
             shipper.start()
@@ -183,7 +257,27 @@ class Trail:
         except DurabilityError as error:
             _log.error("The trail could not be told of dead letter %s: %s", letter.id, error)
 
-    def _wait_until_indexed(self, writer: Writer, sequence: int, event_id: str) -> None:
+    def tell_of_closed_writer(self, last: bytes) -> None:
+        """Say in the trail how far a dead writer came, all of whose events are shipped.
+
+        Args:
+            last: The last event in its spool.
+        """
+        head = read_sealed_event(last)
+        if self._signer is None or head is None or head.own == STOPPED:
+            return
+        about = {"writer": head.writer, "sequence": head.sequence, "hash": head.hash}
+        try:
+            self.emit(WRITER_CLOSED, {"metadata": about}, "process")
+        except DurabilityError as error:
+            _log.error("The trail could not be told of the end of writer %s: %s", head.writer, error)
+            return
+        self._signer.heads.forget(head.writer)
+
+    def _wait_for(self, durability: str, writer: Writer, sequence: int, event_id: str) -> None:
+        if durability == "disk":
+            writer.sync(sequence, event_id)
+            return
         if self._shipper is not None:
             self._shipper.hurry()
         refusal = writer.wait_for(sequence, self.settings.indexed_timeout_seconds)
@@ -214,12 +308,28 @@ class Trail:
         """Ship what can be shipped within *timeout* seconds, stop, and return how many events remain in the spool."""
         if not same_process[0]:
             begin_anew()
-        if self._shipper is not None:
-            self._shipper.finish(timeout)
+        writer, shipper, signer, checkpoints = self._writer, self._shipper, self._signer, self._checkpoints
+        if shipper is not None:
+            shipper.finish(timeout)
+        self._end_chain(writer, signer)  # unless the shipper had it done, and shipped that as well
+        checkpoints.stop(timeout)
+        remaining = writer.close()
+        self._ending = None
+        return remaining
+
+    def _end_chain(self, writer: Writer, signer: Signer | None) -> None:
+        """Write the signed end of the chain; whoever emits from now on begins another."""
         with self._beginning:
-            writer = self._writer
+            if writer is not self._writer:
+                return
+            self._ending = writer
             self._start_afresh()
-        return writer.close()
+        if signer is None or not writer.sequence:
+            return
+        try:
+            writer.append(self._builder.build(STOPPED, {"metadata": {CHAIN: writer.id}}), signer=signer, last=True)
+        except DurabilityError as error:
+            _log.error("The end of writer %s could not be signed: %s", writer.id, error)
 
 
 @in_children

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from audit_logging.events.document import Document
+    from audit_logging.integrity.signer import Signer
     from audit_logging.settings import Settings
 
 _POLL_SECONDS: Final = 0.05
@@ -77,12 +78,16 @@ class Writer:
             return 0
         return self.reader.acknowledged if self.ships else self.reader.look()
 
-    def append(self, document: Document, *, awaited: bool = False) -> int:
+    def append(
+        self, document: Document, *, awaited: bool = False, signer: Signer | None = None, last: bool = False
+    ) -> int:
         """Seal *document*, write it and return its sequence.
 
         Args:
             document: What is to be written.
             awaited: Its fate will be asked for with :meth:`wait_for`.
+            signer: What signs it; such an event of the library's own is small and seldom, and finds room always.
+            last: It is the last one of this chain.
 
         Raises:
             SpoolFullError: There was no room for as long as the call may block.
@@ -93,17 +98,25 @@ class Writer:
             with self._lock:
                 if self._is_busy:
                     return self._append_aside(document, awaited=awaited)
+                if self._closed:  # a second life under the same id would number its events anew
+                    raise WriterClosedError
                 spool = self._spool or self._begin()
-                if spool.bytes_appended + len(document.canonical) > self._bytes_allowed:
+                if signer is None and spool.bytes_appended + len(document.canonical) > self._bytes_allowed:
                     self._wait_for_room(spool, document)
                 try:
                     self._is_busy = True
                     if self._unsettled is not None:
                         self._settle(spool)
-                    self._unsettled = sealed = self._chain.seal(document.canonical, document.splice)
+                    sealed = self._chain.seal(document.canonical, document.splice)
+                    if signer is not None:
+                        sealed = signer.sign(sealed)
+                    self._unsettled = sealed
                     spool.append(sealed.payload)
                     self._chain.advance(sealed)
                     self._unsettled = None
+                    if signer is not None:
+                        signer.keep(self._chain.writer, sealed.payload)
+                        self._closed = last
                 finally:
                     self._is_busy = False
                 if awaited:
@@ -177,8 +190,6 @@ class Writer:
         return self._spool is None or self._spool.bytes_appended + MAX_DOCUMENT_BYTES <= self._bytes_allowed
 
     def _begin(self) -> SpoolWriter:
-        if self._closed:  # a second life under the same id would number its events anew
-            raise WriterClosedError
         try:
             self._is_busy = True
             self._home = self.directory.create(self._chain.writer, ships=self.ships)

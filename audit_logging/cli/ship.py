@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from audit_logging.settings import Settings
-    from audit_logging.shipping.dead_letters import DeadLetter
     from audit_logging.shipping.shipper import Shipper
 
 EXIT_OPENSEARCH, EXIT_PROMISE = 3, 4
@@ -62,35 +61,15 @@ def ship(*, once: bool, patience_seconds: float, spool_dir: Path | None, setting
         _ship_until_told(settings)
 
 
-def _shipper(settings: Settings) -> Shipper:
-    from audit_logging.shipping.shipper import Shipper
-    from audit_logging.spool.directory import SpoolDirectory
-
-    directory = SpoolDirectory(settings.spool_path, settings.stream)
-    directory.check()
-    return Shipper(settings, directory, None, on_dead_letter=_teller(settings))
-
-
-def _teller(settings: Settings) -> Callable[[DeadLetter], None]:
-    """Return what tells the trail of a dead letter, as a writer of its own that leaves its shipping to the sidecar."""
-    from audit_logging.capture.trail import Trail
-
-    def tell(letter: DeadLetter) -> None:
-        trail = Trail(settings.model_copy(update={"ship": False, "console": False}))
-        trail.tell_of_dead_letter(letter)
-        trail.shutdown(0)
-
-    return tell
-
-
 def _ship_once(settings: Settings, patience_seconds: float, *, as_json: bool) -> None:
+    from audit_logging.capture.sidecar import sidecar
     from audit_logging.cli.emit import why_it_cannot_ship
 
     shipped = 0
     damaged = _damaged(settings)
     problem = why_it_cannot_ship(settings)
     if problem is None:
-        shipper = _shipper(settings)
+        shipper = sidecar(settings)
         shipper.start()
         shipper.end_when_done()
         with _progress() as show:
@@ -161,6 +140,7 @@ def _report(
 
 
 def _ship_until_told(settings: Settings) -> None:
+    from audit_logging.capture.sidecar import sidecar
     from audit_logging.opensearch.client import Client
 
     Client(settings).close()  # what is wrong with the settings stops this now, and not in the background
@@ -170,7 +150,7 @@ def _ship_until_told(settings: Settings) -> None:
         told.set()
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    shipper = _shipper(settings)
+    shipper = sidecar(settings)
     shipper.start()
     click.echo(f"Shipping from {settings.spool_path} to {settings.stream}; end with Ctrl-C or SIGTERM.", err=True)
     with _progress() as show:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from typing_extensions import Self
 
+from audit_logging.capture.sidecar import sidecar
 from audit_logging.errors import OpenSearchError, SettingsError
-from audit_logging.shipping.shipper import Shipper
 from audit_logging.spool.directory import SpoolDirectory
 from audit_logging.spool.lock import FileLock
 
@@ -75,7 +75,7 @@ class ImportTurn:
             OpenSearchError: It could not be shipped within *timeout* seconds, so nobody knows what is missing.
         """
         deadline = time.monotonic() + timeout
-        shipper = Shipper(settings, self._spool, None, _ignore)
+        shipper = sidecar(settings)
         shipper.start()
         shipper.finish(timeout)
         # Another process may be shipping the dead import's events at this moment, and hold the lock on them.
@@ -95,7 +95,3 @@ class ImportTurn:
             directory.release()
             found = True
         return found
-
-
-def _ignore(*_: Any) -> None:
-    """Nobody waits for what a dead process left."""

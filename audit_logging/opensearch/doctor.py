@@ -20,6 +20,7 @@ from audit_logging.opensearch.holds import kept_indices
 from audit_logging.opensearch.ism import explain
 from audit_logging.opensearch.rights import check_rights
 from audit_logging.opensearch.setup import NO_ISM, NOT_APPEND_ONLY, plan_setup, read_stream
+from audit_logging.opensearch.signing import check_signing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -63,7 +64,7 @@ def diagnose(settings: Settings) -> Diagnosis:
         >>> [check.name for check in diagnose(Settings.load()).problems]  # doctest: +SKIP
         ['server']
     """
-    checks = [*check_spool(settings), *_transport(settings)]
+    checks = [*check_spool(settings), check_signing(settings), *_transport(settings)]
     try:
         client = Client(settings)
     except SettingsError as error:  # no URL, or files for TLS that cannot be used

@@ -17,7 +17,7 @@ from audit_logging.shipping.notices import Notices
 from audit_logging.shipping.source import Batch, Source
 from audit_logging.shipping.stream import Stream
 from audit_logging.spool.damage import DamagedBytes
-from audit_logging.spool.reader import SpoolReader
+from audit_logging.spool.reader import SpoolReader, last_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -57,6 +57,10 @@ class Shipper:
         on_acknowledged: Called from a lane whenever *own* has moved on, with the bytes that became free and the
             sequences that were refused with their reasons.
         on_dead_letter: Called from a lane with an event that was refused even in quarantine.
+        on_closed: Called from a lane with the last event of a dead writer, all of which is shipped, before its spool
+            is removed.
+        on_through: Called once, from a lane, when this is to end and all is shipped: the own writer may write its last
+            event then, which is shipped too.
     """
 
     def __init__(
@@ -65,13 +69,20 @@ class Shipper:
         directory: SpoolDirectory,
         own: SpoolReader | None,
         on_acknowledged: Callable[[int, Mapping[int, str]], None] = lambda *_: None,
+        *,
         on_dead_letter: Callable[[DeadLetter], None] = lambda _: None,
+        on_closed: Callable[[bytes], None] = lambda _: None,
+        on_through: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings
         self._directory = directory
         self._own = Source(own, is_final=lambda: False) if own is not None else None
         self._on_acknowledged = on_acknowledged
         self._on_dead_letter = on_dead_letter
+        self._on_closed = on_closed
+        self._on_through = on_through
+        self._delivering = 0
+        self._is_through = False
         self.notices = Notices()
         self.shipped = 0
         """How many events are where they belong by this shipper's doing."""
@@ -186,7 +197,11 @@ class Shipper:
         )
         try:
             while (job := self._next()) is not None:
-                self._deliver(delivery, *job)
+                try:
+                    self._deliver(delivery, *job)
+                finally:
+                    with self._ledger:
+                        self._delivering -= 1
         except StoppedError:
             pass
 
@@ -227,9 +242,15 @@ class Shipper:
                 if job is not None:
                     source, (batch, is_full) = job
                     self._had_all = not is_full
+                    with self._ledger:
+                        self._delivering += 1
                     return source, batch
                 if finishing:
-                    return None
+                    if self._delivering or self._is_through:  # another lane comes back here
+                        return None
+                    self._is_through = True
+                    self._on_through()
+                    continue
                 self._had_all = True
         return None
 
@@ -292,6 +313,8 @@ class Shipper:
             directory = self._adopted.pop(source, None) if source.is_exhausted and source.is_idle else None
         if directory is not None:
             source.close()
+            if (last := source.last or last_record(directory.path)) is not None:
+                self._on_closed(last.payload)
             directory.remove()
 
     def _give_up(self, source: Source) -> None:

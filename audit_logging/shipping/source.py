@@ -61,6 +61,8 @@ class Source:
         self._set_aside = {sequence for sequence, refusal in journal.items() if refusal.fate != "refused"}
         self.refused = {sequence: refusal.reason for sequence, refusal in journal.items() if refusal.fate == "refused"}
         """What an earlier process was about to quarantine, with the reasons."""
+        self.last: Record | None = None
+        """The last event that was read here."""
         self.is_exhausted = False
         """Whether there was nothing left, and nothing more to come, when it was last looked."""
 
@@ -88,6 +90,7 @@ class Source:
             if not records:
                 return None
             is_full = sum(len(record.payload) for record in records) >= max_bytes
+            self.last = records[-1]
             first, last = records[0].sequence, records[-1].sequence
             if self._set_aside:
                 records = [record for record in records if record.sequence not in self._set_aside]

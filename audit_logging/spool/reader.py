@@ -236,6 +236,18 @@ class SpoolReader:
         return count
 
 
+def last_record(directory: Path) -> Record | None:
+    """Return the last whole record in a dead writer's directory; None when there is none any more."""
+    for segment in reversed(segments_of(directory)):
+        with contextlib.suppress(OSError, SegmentError):
+            data = segment.read_bytes()
+            header = decode_header(data, segment)
+            records, _ = decode_records(data[HEADER_BYTES:], header[1]) if header is not None else ([], 0)
+            if records:
+                return records[-1]
+    return None
+
+
 def _read_at(path: Path, offset: int, size: int) -> bytes:
     """Return up to *size* bytes; none when the segment was removed, which happens when all of it is acknowledged."""
     try:

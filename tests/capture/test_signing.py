@@ -1,0 +1,288 @@
+"""What a trail that signs writes of its own: begin, checkpoints, end, what it adopted; and where else heads go."""
+
+import logging
+import os
+import signal
+import stat
+import subprocess
+import sys
+import threading
+import time
+
+import orjson
+import pytest
+
+from audit_logging.capture.trail import Trail
+from audit_logging.errors import SettingsError
+from audit_logging.integrity.heads import Heads
+from audit_logging.integrity.keys import TrustedKeys
+from audit_logging.integrity.sealed_event import read_sealed_event
+from audit_logging.integrity.signature import is_signed
+from audit_logging.settings import Settings
+from audit_logging.spool.directory import SpoolDirectory
+from audit_logging.spool.reader import SpoolReader
+
+
+@pytest.fixture
+def settings(tmp_path):
+    """A trail that signs, and leaves everything in the spool."""
+    return Settings.load(home=tmp_path / "home", signing=True, console=False, ship=False)
+
+
+def spooled(settings):
+    """Return the events in the spool, by writer."""
+    found = {}
+    for path in SpoolDirectory(settings.spool_path, settings.stream).writers():
+        records = SpoolReader(path).read(1 << 30)
+        found[path.name] = [read_sealed_event(record.payload) for record in records]
+    return found
+
+
+def own(events):
+    return [event.own for event in events]
+
+
+def eventually(holds, seconds=10.0):
+    deadline = time.monotonic() + seconds
+    while not (answer := holds()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return answer
+
+
+class TestChain:
+    def test_it_begins_and_ends_with_signed_events_and_one_without_events_leaves_nothing(self, settings):
+        trail = Trail(settings)
+        assert trail.shutdown(1) == 0
+        assert not settings.spool_path.exists()
+        trail.emit("user.login", {"user_id": "u-1"})
+        assert trail.shutdown(1) == 3
+        [events] = spooled(settings).values()
+        assert own(events) == ["audit.started", "", "audit.stopped"]
+        keys = TrustedKeys.beside(settings.signing_key_path)
+        assert [is_signed(event, keys) for event in events] == [True, False, True]
+        assert events[0].metadata["chain"] == events[0].writer
+        assert events[0].metadata["checkpoint_seconds"] == "300.0"
+
+    def test_the_context_of_the_first_event_is_not_that_of_the_begin(self, settings):
+        import audit_logging as audit
+
+        trail = Trail(settings)
+        with audit.context(user_id="u-1", organization_id="acme"):
+            trail.emit("user.login", {})
+        [(started, login)] = spooled(settings).values()
+        assert "user" not in orjson.loads(started.document)
+        assert orjson.loads(login.document)["user"]["id"] == "u-1"
+        trail.shutdown(0)
+
+    def test_without_signing_there_is_nothing_of_it(self, settings):
+        trail = Trail(settings.model_copy(update={"signing": False}))
+        trail.emit("user.login", {})
+        trail.shutdown(1)
+        assert [own(events) for events in spooled(settings).values()] == [[""]]
+        assert not settings.signing_key_path.exists()
+        assert not (settings.spool_path / "heads").exists()
+
+    def test_threads_that_begin_together_begin_one_chain(self, settings):
+        trail = Trail(settings)
+        barrier = threading.Barrier(8)
+
+        def emit():
+            barrier.wait()
+            for _ in range(20):
+                trail.emit("user.login", {})
+
+        threads = [threading.Thread(target=emit) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        trail.shutdown(1)
+        [events] = spooled(settings).values()
+        assert own(events) == ["audit.started", *[""] * 160, "audit.stopped"]
+        assert [event.sequence for event in events] == list(range(1, 163))
+
+    def test_who_emits_while_another_shuts_down_begins_another_chain(self, settings):
+        trail = Trail(settings)
+        go_on = threading.Event()
+        emitted = []
+
+        def emit():
+            while not go_on.is_set():
+                emitted.append(trail.emit("user.login", {}))
+
+        thread = threading.Thread(target=emit)
+        thread.start()
+        for _ in range(20):
+            count = len(emitted)
+            assert eventually(lambda count=count: len(emitted) > count)
+            trail.shutdown(1)
+        go_on.set()
+        thread.join()
+        trail.shutdown(1)
+        chains = spooled(settings).values()
+        assert len(chains) > 10
+        assert {(own(events)[0], own(events)[-1]) for events in chains} == {("audit.started", "audit.stopped")}
+        assert sum(own(events).count("") for events in chains) == len(emitted)
+
+    def test_a_full_spool_refuses_events_and_not_the_end(self, settings):
+        trail = Trail(settings.model_copy(update={"spool_max_bytes": 1 << 20, "spool_block_seconds": 0.0}))
+        with pytest.raises(Exception, match="is full"):
+            for _ in range(5000):
+                trail.emit("user.login", {"note": "n" * 1000})
+        trail._checkpoint()
+        trail.shutdown(0)
+        [events] = spooled(settings).values()
+        assert own(events)[-2:] == ["audit.checkpoint", "audit.stopped"]
+
+    def test_an_imported_event_of_a_writers_is_not_one_of_this_chain(self, settings):
+        trail = Trail(settings)
+        trail.emit("audit.stopped", {"metadata": {"chain": "f" * 20}}, origin={})
+        trail.shutdown(0)
+        [events] = spooled(settings).values()
+        assert [bool(event.signature) for event in events] == [True, False, True]
+
+
+class TestForks:
+    def test_a_child_has_a_chain_of_its_own_with_its_own_checkpoints(self, settings):
+        code = f"""
+import os, time
+from pathlib import Path
+import audit_logging as audit
+audit.configure(home={str(settings.home)!r}, signing=True, console=False, ship=False, checkpoint_seconds=1)
+log = audit.get_logger()
+log.user_login(user_id="parent")
+child = os.fork()
+log.user_login(user_id="both")
+time.sleep(1.7)
+audit.shutdown()
+if not child:
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+"""
+        subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
+        parent, child = sorted(map(own, spooled(settings).values()), key=len, reverse=True)
+        assert parent == ["audit.started", "", "", "audit.checkpoint", "audit.stopped"]
+        assert child == ["audit.started", "", "audit.checkpoint", "audit.stopped"]
+
+
+class TestCheckpoints:
+    def test_they_come_in_silence_too(self, settings):
+        trail = Trail(settings.model_copy(update={"checkpoint_seconds": 0.1}))
+        trail.emit("user.login", {})
+        writer = trail.writer_id
+        assert eventually(lambda: own(spooled(settings)[writer]).count("audit.checkpoint") >= 2)
+        trail.shutdown(1)
+        assert "audit-logging-checkpoints" not in {thread.name for thread in threading.enumerate()}
+
+    def test_one_vouches_for_writers_that_ended_beside_it(self, settings):
+        living, short = Trail(settings), Trail(settings)
+        living.emit("user.login", {})
+        writer = short.writer_id
+        short.emit("user.login", {})
+        short.shutdown(1)
+        living._checkpoint()
+        *_, checkpoint = spooled(settings)[living.writer_id]
+        [head] = checkpoint.metadata["heads"]
+        last = spooled(settings)[writer][-1]
+        assert (head["writer"], head["sequence"], head["hash"]) == (writer, 3, last.hash)
+        assert (head["ended"], head["shipped"]) == (True, False)
+        assert [each.writer for each in Heads(settings.spool_path, settings.stream)] == [living.writer_id]
+        living.shutdown(0)
+
+    def test_more_writers_than_one_event_takes(self, settings, monkeypatch):
+        monkeypatch.setattr("audit_logging.capture.trail.MOST_HEADS", 2)
+        trails = [Trail(settings) for _ in range(5)]
+        for trail in trails:
+            trail.emit("user.login", {})
+        last = Trail(settings)
+        last.emit("user.login", {})
+        events = spooled(settings)[last.writer_id]
+        assert own(events) == ["audit.started", "audit.checkpoint", "audit.checkpoint", ""]
+        told = [head["writer"] for event in events[:3] for head in event.metadata["heads"]]
+        assert sorted(told) == sorted(trail.writer_id for trail in trails)
+        for trail in [*trails, last]:
+            trail.shutdown(0)
+
+    def test_a_second_file_and_a_command_are_given_every_signed_event(self, settings, tmp_path):
+        second, third = tmp_path / "deep/second", tmp_path / "third"
+        told = {"checkpoint_file": second, "checkpoint_command": f"tee -a {third}"}
+        trail = Trail(settings.model_copy(update=told))
+        trail.emit("user.login", {})
+        trail._checkpoint()
+        trail.shutdown(5)
+        [events] = spooled(settings).values()
+        signed = [event.document for event in events if event.own]
+        assert second.read_bytes().splitlines() == signed
+        assert third.read_bytes().splitlines() == signed
+        assert stat.S_IMODE(second.stat().st_mode) == 0o600
+
+    @pytest.mark.parametrize(
+        ("command", "told"), [("false", "ended with 1"), ("/no/such/thing", "failed"), ("sleep 60", "failed")]
+    )
+    def test_a_command_that_fails_is_told_of_and_costs_nothing(self, settings, caplog, monkeypatch, command, told):
+        monkeypatch.setattr("audit_logging.capture.checkpoints.COMMAND_SECONDS", 0.1)
+        trail = Trail(settings.model_copy(update={"checkpoint_command": command}))
+        trail.emit("user.login", {})
+        trail.shutdown(5)
+        assert told in caplog.text
+
+    def test_a_second_place_that_is_away_is_told_of_and_costs_nothing(self, settings, caplog, tmp_path):
+        (tmp_path / "file").write_text("")
+        trail = Trail(settings.model_copy(update={"checkpoint_file": tmp_path / "file" / "below"}))
+        trail.emit("user.login", {})
+        trail.shutdown(1)
+        assert "could not be kept in a second place" in caplog.text
+        assert [len(events) for events in spooled(settings).values()] == [3]
+
+
+class TestKey:
+    def test_it_is_private_and_of_one_mind_in_all_processes(self, settings):
+        trails = [Trail(settings) for _ in range(3)]
+        assert stat.S_IMODE(settings.signing_key_path.stat().st_mode) == 0o600
+        assert len({trail._key.id for trail in trails}) == 1
+
+    def test_one_that_cannot_be_used_ends_it_where_signing_was_asked_for(self, settings):
+        settings.signing_key_path.parent.mkdir(parents=True)
+        settings.signing_key_path.write_text("no key")
+        with pytest.raises(SettingsError, match="no signing key"):
+            Trail(settings)
+
+    def test_else_the_trail_goes_on_and_says_so(self, settings, caplog):
+        settings.signing_key_path.parent.mkdir(parents=True)
+        settings.signing_key_path.write_text("no key")
+        trail = Trail(settings.model_copy(update={"signing": None}))
+        trail.emit("user.login", {})
+        assert "Nothing is signed" in caplog.text
+        assert [own(events) for events in spooled(settings).values()] == [[""]]
+        trail.shutdown(0)
+
+
+class TestDeadWriters:
+    def kill_one(self, settings, count=4):
+        child = os.fork()
+        if child == 0:
+            trail = Trail(settings)
+            for _ in range(count):
+                trail.emit("user.login", {})
+            os.kill(os.getpid(), signal.SIGKILL)
+        os.waitpid(child, 0)
+
+    def test_their_end_is_told_once_by_who_ships_them(self, settings):
+        self.kill_one(settings)
+        [(dead, events)] = spooled(settings).items()
+        trail = Trail(settings)
+        trail.tell_of_closed_writer(events[-1].document)
+        told = spooled(settings)[trail.writer_id]
+        assert own(told) == ["audit.started", "audit.writer_closed"]
+        assert {"writer": dead, "sequence": 5, "hash": events[-1].hash}.items() <= told[-1].metadata.items()
+        assert dead not in {head.writer for head in Heads(settings.spool_path, settings.stream)}
+        trail.tell_of_closed_writer(told[-1].document)
+        trail.shutdown(0)
+
+    @pytest.mark.parametrize("payload", [b"", b"{}", b"no json"])
+    def test_what_bears_no_seal_is_passed_over(self, settings, payload, caplog):
+        caplog.set_level(logging.ERROR)
+        trail = Trail(settings)
+        trail.tell_of_closed_writer(payload)
+        assert trail.shutdown(0) == 0
+        assert not caplog.records
