@@ -65,7 +65,7 @@ class Run(NamedTuple):
 
 def measure() -> Iterator[Row]:
     """Fill a stream, and export it by each contender."""
-    with _server() as url, tempfile.TemporaryDirectory() as folder:
+    with server() as url, tempfile.TemporaryDirectory() as folder:
         fill(Settings.load(opensearch_url=url, stream=STREAM), EVENTS)
         runs: dict[str, list[Run]] = {name: [] for name in (SCAN, LIMIT, *OURS)}
         for _ in range(ROUNDS):
@@ -81,7 +81,8 @@ def measure() -> Iterator[Row]:
 
 
 @contextmanager
-def _server() -> Iterator[str]:
+def server() -> Iterator[str]:
+    """Yield the URL of a server to measure: the one that is set, or one of this measurement's own."""
     given = Settings.load().opensearch_url
     if given:
         yield given[0]
