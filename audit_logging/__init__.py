@@ -18,9 +18,10 @@ from audit_logging._version import __version__
 from audit_logging.errors import AuditError
 
 if TYPE_CHECKING:
-    from audit_logging.capture.configuration import configure, flush, shutdown
+    from audit_logging.capture.configuration import accounts, configure, flush, health, shutdown
     from audit_logging.capture.context import bind_context, carry_context, context
     from audit_logging.capture.handler import AuditHandler
+    from audit_logging.capture.health import Health
     from audit_logging.capture.logger import AuditLogger, get_logger
     from audit_logging.capture.processors import RedactKeys, add_event_id, add_severity, add_timestamp, merge_context
     from audit_logging.capture.recording import RecordedEvents, record_events
@@ -30,10 +31,12 @@ if TYPE_CHECKING:
     from audit_logging.query.async_reader import AsyncAuditReader
     from audit_logging.query.reader import AuditReader
     from audit_logging.settings import Settings
+    from audit_logging.shipping.accounts import Accounts
 
     register_event_type = CATALOGUE.register
 
 __all__ = [
+    "Accounts",
     "AsyncAuditReader",
     "AuditAdmin",
     "AuditError",
@@ -42,10 +45,12 @@ __all__ = [
     "AuditProcessor",
     "AuditReader",
     "EventType",
+    "Health",
     "RecordedEvents",
     "RedactKeys",
     "Settings",
     "__version__",
+    "accounts",
     "add_event_id",
     "add_severity",
     "add_timestamp",
@@ -56,6 +61,7 @@ __all__ = [
     "errors",
     "flush",
     "get_logger",
+    "health",
     "merge_context",
     "record_events",
     "register_event_type",
@@ -63,9 +69,10 @@ __all__ = [
 ]
 
 _HOMES = {
-    "capture.configuration": ("configure", "flush", "shutdown"),
+    "capture.configuration": ("accounts", "configure", "flush", "health", "shutdown"),
     "capture.context": ("bind_context", "carry_context", "context"),
     "capture.handler": ("AuditHandler",),
+    "capture.health": ("Health",),
     "capture.logger": ("AuditLogger", "get_logger"),
     "capture.processors": ("RedactKeys", "add_event_id", "add_severity", "add_timestamp", "merge_context"),
     "capture.recording": ("RecordedEvents", "record_events"),
@@ -75,6 +82,7 @@ _HOMES = {
     "query.async_reader": ("AsyncAuditReader",),
     "query.reader": ("AuditReader",),
     "settings": ("Settings",),
+    "shipping.accounts": ("Accounts",),
 }
 """Module → the public names it holds. Imported when first used: who reads does not pay for emitting."""
 

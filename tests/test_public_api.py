@@ -11,8 +11,8 @@ import audit_logging as audit
 ROOT = Path(__file__).parent.parent
 
 NAMES = """
-AsyncAuditReader AuditAdmin AuditError AuditHandler AuditLogger AuditProcessor AuditReader EventType RecordedEvents RedactKeys Settings
-add_event_id add_severity add_timestamp bind_context carry_context configure context errors flush get_logger merge_context
+Accounts AsyncAuditReader AuditAdmin AuditError AuditHandler AuditLogger AuditProcessor AuditReader EventType Health RecordedEvents RedactKeys Settings
+accounts add_event_id add_severity add_timestamp bind_context carry_context configure context errors flush get_logger health merge_context
 record_events register_event_type shutdown __version__
 """.split()
 

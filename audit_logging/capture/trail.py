@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from audit_logging.capture.checkpoints import Checkpoints
 from audit_logging.capture.console import print_event
 from audit_logging.capture.durability import Durabilities
+from audit_logging.capture.health import HealthProbe
 from audit_logging.capture.processors import merge_context
 from audit_logging.capture.writer import Writer, WriterClosedError
 from audit_logging.errors import DurabilityError, NotIndexedError, SettingsError
@@ -30,6 +31,7 @@ from audit_logging.privacy.secrets import SecretText
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from audit_logging.capture.health import Health
     from audit_logging.events.document import Document, Origin
     from audit_logging.integrity.sealed_event import SealedEvent
     from audit_logging.settings import Settings
@@ -72,6 +74,7 @@ class Trail:
         plain = PlainValues(secret_keys, mask)
         self._builder = DocumentBuilder(self.settings, CATALOGUE, plain, privacy_policy(self.settings))
         self._writer = Writer(self.settings)
+        self._probe = HealthProbe(self.settings)
         self._shipper: Shipper | None = None
         self._begun = False
         self._checkpoints = Checkpoints(
@@ -303,6 +306,10 @@ class Trail:
         if self._shipper is not None:
             self._shipper.hurry()
         return writer.waiting == 0 or writer.wait_until_acknowledged(writer.sequence, timeout)
+
+    def health(self) -> Health:
+        """Return how this end of the trail is."""
+        return self._probe.examine(self._writer, self._shipper)
 
     def shutdown(self, timeout: float) -> int:
         """Ship what can be shipped within *timeout* seconds, stop, and return how many events remain in the spool."""

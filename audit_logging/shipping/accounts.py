@@ -73,7 +73,7 @@ class WriterAccount:
         acknowledged_at: When that was; None when it never was.
         waiting_bytes: The size of what waits in the spool, without what the segments hold besides.
         kept_bytes: The size of its segments, which counts against ``spool_max_bytes``.
-        waiting_since: When the oldest event that waits was written; None when nothing waits or the look was quick.
+        waiting_since: When the oldest event that waits was written; None when nothing waits.
         service: The service whose events these are; like the next two, None when no event can be read.
         host: The host it runs on.
         pid: Its process there.
@@ -141,8 +141,8 @@ def take_accounts(spool_dir: Path, *, quick: bool = False) -> Accounts:
 
     Args:
         spool_dir: The spool directory; one that is not there has empty accounts.
-        quick: Read nothing but each writer's last segment: damage in the others, and since when events wait, stays
-            unknown. Without it everything that waits is read.
+        quick: Read no more than two segments of each writer: damage in the others stays unknown. Without it
+            everything that waits is read.
 
     Raises:
         SettingsError: This user may not read the spool.
@@ -232,7 +232,7 @@ def _open_account(path: Path, stock: Stock, letters: _Letters) -> WriterAccount:
         _moment(stock.acknowledged_at),
         stock.waiting_bytes,
         stock.kept_bytes,
-        _written(stock),
+        _moment(written_at(stock)),
         service,
         host,
         pid,
@@ -286,10 +286,11 @@ def _identity(specimen: bytes) -> tuple[str | None, str | None, int | None]:
         return None, None, None
 
 
-def _written(stock: Stock) -> dt.datetime | None:
-    """Return when the oldest event that waits was written: as it says, but while its writer wrote.
+def written_at(stock: Stock) -> float | None:
+    """Return when the oldest event that waits was written, in seconds since 1970; None when nothing waits.
 
-    What was imported carries the time of its origin, and a clock may have been set.
+    That is when it says, but not before its writer was there nor after it wrote last: what was imported carries the
+    time of its origin, and a clock may have been set.
     """
     if not stock.first_waiting:
         return None
@@ -298,7 +299,7 @@ def _written(stock: Stock) -> dt.datetime | None:
         seconds = said.timestamp()
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError):
         seconds = stock.born_at
-    return _moment(min(max(seconds, stock.born_at), stock.written_at))
+    return min(max(seconds, stock.born_at), stock.written_at)
 
 
 def _moment(seconds: float | None) -> dt.datetime | None:

@@ -42,7 +42,7 @@ def concerns(accounts: Accounts, limit_bytes: int, now: dt.datetime | None = Non
     """Yield what needs a hand, the worst first.
 
     Args:
-        accounts: The accounts, from a look that was not quick.
+        accounts: The accounts.
         limit_bytes: ``spool_max_bytes`` of the processes that write there.
         now: The present, for tests.
     """

@@ -114,6 +114,7 @@ class Delivery:
         try:
             self._stream.require()
         except OpenSearchError as error:
+            self._notices.credentials_refused = isinstance(error, CredentialsError)
             return Verdict(Fate.RETRY, str(error), getattr(error, "retry_after_seconds", None))
         source.about_to_send(batch, self._stream.write_index)
         try:
@@ -126,12 +127,13 @@ class Delivery:
             verdicts = judge_items(answer, len(records))
         except _FAILURES as error:
             self._stream.doubt()
+            self._notices.credentials_refused = isinstance(error, CredentialsError)
             if isinstance(error, CredentialsError):
                 self._notices.tell(logging.ERROR, "credentials", f"Audit events cannot be shipped: {error}")
             return judge_failure(error)
         if len(verdicts) < len(records):
             self._backoff.reset()
-            self._notices.last_problem = ""
+            self._notices.passed()
         return verdicts
 
     def _look_up(self, records: Sequence[Record], writer: str, since: str | None) -> set[int]:

@@ -31,6 +31,13 @@ class Notices:
         self._held_back: dict[str, int] = {}
         self.last_problem = ""
         """What last kept events waiting, told or held back; empty after a success."""
+        self.credentials_refused = False
+        """Whether that was that the credentials were refused."""
+
+    def passed(self) -> None:
+        """Note that events were stored, so that what kept them waiting is over."""
+        self.last_problem = ""
+        self.credentials_refused = False
 
     def tell(self, level: int, cause: str, message: str) -> None:
         """Say *message*, unless the same *cause* was told within the interval."""

@@ -47,7 +47,7 @@ class Stock(NamedTuple):
         waiting_bytes: The size of what waits; of a quick look, that of the segments that hold it.
         kept_bytes: The size of all segments, which counts against the limit.
         set_aside: What was refused and where it went, ``quarantined`` or ``dead``, by sequence.
-        first_waiting: The oldest event that waits; empty when there is none, or the look was quick.
+        first_waiting: The oldest event that waits; empty when there is none.
         specimen: Any event of the writer, which tells its process, host and service; empty when there is none.
         born_at: When the directory was made; seconds since 1970.
         written_at: When the last event was written, or the directory made; seconds since 1970.
@@ -74,8 +74,8 @@ def take_stock(directory: Path, *, quick: bool = False) -> Stock:
 
     Args:
         directory: The writer's directory.
-        quick: Read the last segment alone and believe the names of the others: a few milliseconds whatever waits, but
-            damage in the middle goes unseen.
+        quick: Read the last segment and the one that holds the oldest event that waits, and believe the names of the
+            others: some milliseconds whatever waits, but damage in the middle goes unseen.
 
     Raises:
         FileNotFoundError: The directory is gone, as it goes when everything in it is acknowledged.
@@ -139,7 +139,11 @@ def _look_quickly(directory: Path, paths: Sequence[Path]) -> _Look:
     last, trouble = _end(paths)
     holding = paths[max(sum(_first(path) <= acknowledged + 1 for path in paths) - 1, 0) :]
     readable = [range(_first(holding[0]), last + 1)] if holding else []
-    return _Look(readable, last, sum(map(_size, holding)), trouble=trouble)
+    try:
+        oldest = SpoolReader(directory).read(1) if last > acknowledged else []
+    except SegmentError:
+        oldest = []
+    return _Look(readable, last, sum(map(_size, holding)), oldest[0].payload if oldest else b"", trouble)
 
 
 def _end(paths: Sequence[Path]) -> tuple[int, str]:

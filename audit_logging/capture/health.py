@@ -1,0 +1,148 @@
+"""How this process's end of the trail is, for a readiness probe: from memory and a few looks at the disk."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from audit_logging.shipping.concern import LONG_SECONDS, NEARLY_FULL, count_of
+from audit_logging.shipping.dead_letters import DeadLetters
+from audit_logging.spool.cursor import CURSOR
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from audit_logging.capture.writer import Writer
+    from audit_logging.settings import Settings
+    from audit_logging.shipping.shipper import Shipper
+
+Status = Literal["ok", "degraded", "failing"]
+Kind = Literal["disk", "full", "nearly full", "stuck", "credentials", "shipper stopped", "dead letters"]
+
+FULL: Final = 0.95
+"""From what part of its limit on a spool counts as full."""
+
+LEAST_FREE_BYTES: Final = 1 << 20
+"""Room on the disk below which the next event may not fit."""
+
+_FAILING: Final = frozenset({"disk", "full"})
+
+
+@dataclass(frozen=True)
+class Ailment:
+    """Something that is not as it should be.
+
+    Attributes:
+        kind: ``disk`` (it is full, or may not be written), ``full`` and ``nearly full`` (the spool), ``stuck`` (events
+            wait for over a minute and none is acknowledged), ``credentials`` (OpenSearch refuses them), ``shipper
+            stopped``, ``dead letters``.
+        sentence: What it is.
+    """
+
+    kind: Kind
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Health:
+    """How this process's end of the trail is.
+
+    Attributes:
+        status: ``ok``; ``degraded``: events are safe, and somebody should look; ``failing``: an emit call raises now,
+            or soon will.
+        reasons: Why it is not ``ok``.
+        waiting: How many events of this process are not acknowledged yet.
+
+    Example:
+        >>> Health("degraded", (Ailment("dead letters", "1 event is kept as a dead letter."),), 0).is_ready
+        True
+    """
+
+    status: Status
+    reasons: tuple[Ailment, ...] = ()
+    waiting: int = 0
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether events can be taken; a process that is merely degraded should go on serving."""
+        return self.status != "failing"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain JSON values."""
+        return asdict(self)
+
+
+class HealthProbe:
+    """Examines one trail again and again, and remembers what it need not read twice.
+
+    Args:
+        settings: Those of the trail.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._oldest = (-1, 0.0)
+
+    def examine(self, writer: Writer, shipper: Shipper | None) -> Health:
+        """Return how it is now."""
+        reasons = tuple(self._ailments(writer, shipper))
+        kinds = {reason.kind for reason in reasons}
+        status: Status = "failing" if kinds & _FAILING else "degraded" if reasons else "ok"
+        return Health(status, reasons, writer.waiting)
+
+    def _ailments(self, writer: Writer, shipper: Shipper | None) -> Iterator[Ailment]:
+        yield from _disk(writer.directory.path)
+        if writer.reader is not None and writer.waiting:
+            yield from self._room(writer.reader.bytes_kept())
+            yield from self._pace(writer, writer.reader.directory, shipper)
+        if shipper is not None:
+            if shipper.wait(0):
+                yield Ailment("shipper stopped", "The shipper has stopped: events wait for another process.")
+            if shipper.notices.credentials_refused:
+                yield Ailment("credentials", f"OpenSearch refuses the credentials: {shipper.notices.last_problem}")
+        if dead := len(DeadLetters(writer.directory.dead_letters, "").ids()):
+            sentence = f"{count_of(dead, 'event')} {'is' if dead == 1 else 'are'} kept as dead letters."
+            yield Ailment("dead letters", f"{sentence} `audit-logging spool dead list` says why.")
+
+    def _room(self, kept_bytes: int) -> Iterator[Ailment]:
+        part = kept_bytes / self._settings.spool_max_bytes
+        if part >= NEARLY_FULL:
+            kind: Kind = "full" if part >= FULL else "nearly full"
+            yield Ailment(kind, f"The spool is {part:.0%} full; at its limit emit calls wait, and then raise.")
+
+    def _pace(self, writer: Writer, directory: Path, shipper: Shipper | None) -> Iterator[Ailment]:
+        try:
+            moved_at = (directory / CURSOR).stat().st_mtime
+            now = time.time()
+            since = self._oldest_waiting(directory, writer) if now - moved_at >= LONG_SECONDS else now
+        except FileNotFoundError:  # everything was acknowledged just now
+            return
+        if now - since >= LONG_SECONDS:
+            problem = shipper.notices.last_problem if shipper is not None else ""
+            why = problem or ("no opensearch_url is set." if not self._settings.opensearch_url else "nothing answers.")
+            waiting = count_of(writer.waiting, "event")
+            yield Ailment("stuck", f"{waiting} not acknowledged, the oldest for {now - since:.0f} s: {why}")
+
+    def _oldest_waiting(self, directory: Path, writer: Writer) -> float:
+        """Return when the oldest event that waits was written; read once, as long as nothing moves."""
+        acknowledged = writer.sequence - writer.waiting
+        if self._oldest[0] != acknowledged:
+            from audit_logging.shipping.accounts import written_at
+            from audit_logging.spool.stock import take_stock
+
+            since = written_at(take_stock(directory, quick=True))
+            self._oldest = (acknowledged, time.time() if since is None else since)
+        return self._oldest[1]
+
+
+def _disk(spool: Path) -> Iterator[Ailment]:
+    place = next(path for path in (spool, *spool.absolute().parents) if path.exists())
+    if not os.access(place, os.W_OK | os.X_OK):
+        yield Ailment("disk", f"{place} cannot be written by this user.")
+        return
+    free = os.statvfs(place)
+    if free.f_bavail * free.f_frsize < LEAST_FREE_BYTES:
+        yield Ailment("disk", f"The disk of {place} is full.")
