@@ -1,0 +1,173 @@
+"""`audit.health()`: what a readiness probe hears."""
+
+import os
+import time
+
+import pytest
+
+import audit_logging as audit
+from audit_logging.capture import health
+from audit_logging.capture.configuration import swap_trail
+from audit_logging.capture.trail import Trail
+from audit_logging.opensearch.admin import AuditAdmin
+from audit_logging.settings import Settings
+from audit_logging.shipping import backoff
+from audit_logging.shipping.dead_letters import DeadLetters
+from audit_logging.spool.segment import Record
+from tests.faults.proxy import FaultProxy
+from tests.spool.conftest import fill, small_disk  # noqa: F401 - a fixture
+
+
+@pytest.fixture
+def settings_here(tmp_path):
+    return Settings.load(spool_dir=tmp_path / "spool", ship=False, spool_max_bytes=1 << 16, spool_block_seconds=0)
+
+
+@pytest.fixture
+def trail(settings_here):
+    trail = Trail(settings_here)
+    yield trail
+    trail.shutdown(0)
+
+
+def emit(trail, count=1):
+    for _ in range(count):
+        trail.emit("user.login", {"user_id": "u-1"})
+
+
+def kinds(trail):
+    return [reason.kind for reason in trail.health().reasons]
+
+
+def wait_for(condition, seconds=20):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def make_old(trail, seconds=100):
+    """As if everything had been written that long ago."""
+    (directory,) = trail._writer.directory.writers()
+    moment = time.time() - seconds
+    for file in directory.iterdir():
+        os.utime(file, (moment, moment))
+
+
+def test_before_anything_was_emitted_it_is_well(trail):
+    """Also before there is a trail at all."""
+    assert (trail.health().status, trail.health().waiting) == ("ok", 0)
+    before = swap_trail(None)
+    try:
+        assert audit.health() == audit.Health("ok")
+        swap_trail(trail)
+        assert audit.health().is_ready
+    finally:
+        swap_trail(before)
+
+
+def test_events_that_wait_for_a_moment_are_no_ailment(trail):
+    """They are counted."""
+    emit(trail, 3)
+    assert trail.health() == audit.Health("ok", (), 3)
+
+
+def test_events_that_wait_long_are(trail):
+    """Degraded and ready: they are safe on the disk."""
+    emit(trail, 3)
+    make_old(trail)
+    found = trail.health()
+    assert (found.status, found.is_ready) == ("degraded", True)
+    (reason,) = found.reasons
+    assert reason.kind == "stuck"
+    assert "3 events not acknowledged, the oldest for 100 s" in reason.sentence
+    assert "no opensearch_url" in reason.sentence
+    assert found.to_dict()["reasons"][0]["kind"] == "stuck"
+
+
+def test_what_waits_is_read_once_while_nothing_moves(trail, monkeypatch):
+    """A probe a second must not read the spool each time."""
+    emit(trail, 3)
+    make_old(trail)
+    assert kinds(trail) == ["stuck"]
+    monkeypatch.setattr("audit_logging.spool.stock.take_stock", None)
+    assert kinds(trail) == ["stuck"]
+
+
+def test_an_event_after_a_long_silence_is_not_stuck(trail):
+    """The cursor has not moved for long, and the event is new."""
+    emit(trail)
+    make_old(trail)
+    trail._writer.reader.acknowledge(1)
+    make_old(trail)
+    emit(trail)
+    assert kinds(trail) == []
+
+
+def test_a_spool_that_fills_up(trail):
+    """First somebody should look; then this process should get no more work."""
+    while trail.health().status == "ok":
+        emit(trail)
+    assert kinds(trail) == ["nearly full"]
+    with pytest.raises(audit.AuditError):
+        emit(trail, 100)
+    found = trail.health()
+    assert (found.status, found.is_ready) == ("failing", False)
+    assert [reason.kind for reason in found.reasons] == ["full"]
+
+
+def test_a_full_disk(small_disk):  # noqa: F811
+    """A real one."""
+    trail = Trail(Settings.load(spool_dir=small_disk / "spool", ship=False))
+    emit(trail)
+    fill(small_disk)
+    assert kinds(trail) == ["disk"]
+    assert not trail.health().is_ready
+    trail.shutdown(0)
+
+
+def test_a_directory_that_may_not_be_written(trail, monkeypatch):
+    monkeypatch.setattr(health.os, "access", lambda *_: False)
+    assert "cannot be written" in trail.health().reasons[0].sentence
+
+
+def test_dead_letters(trail):
+    """Somebody should look."""
+    DeadLetters(trail._writer.directory.dead_letters, "audit-events").keep(Record(1, b"{}"), "0" * 20, "why")
+    assert (trail.health().status, kinds(trail)) == ("degraded", ["dead letters"])
+
+
+@pytest.mark.server
+class TestShipper:
+    @pytest.fixture
+    def proxy(self, settings, monkeypatch):
+        monkeypatch.setattr(backoff, "FIRST_SECONDS", 0.02)
+        monkeypatch.setattr(backoff, "LONGEST_SECONDS", 0.1)
+        AuditAdmin(settings=settings).setup()
+        with FaultProxy(settings.opensearch_url[0]) as proxy:
+            yield proxy
+
+    @pytest.fixture
+    def trail(self, settings, proxy):
+        trail = Trail(settings.model_copy(update={"opensearch_url": (proxy.url,), "batch_seconds": 0.02}))
+        yield trail
+        trail.shutdown(5)
+
+    def test_credentials_that_are_refused_until_they_are_not(self, trail, proxy):
+        """Degraded meanwhile, with the server's word."""
+        proxy.authorization = "Bearer another"
+        emit(trail)
+        wait_for(lambda: kinds(trail) == ["credentials"])
+        assert "401" in trail.health().reasons[0].sentence
+        make_old(trail)
+        assert kinds(trail) == ["stuck", "credentials"]
+        proxy.authorization = None
+        assert trail.flush(20)
+        assert trail.health() == audit.Health("ok")
+
+    def test_a_shipper_that_stopped(self, trail):
+        """Whatever stopped it."""
+        emit(trail)
+        assert trail.flush(20)
+        trail._shipper.finish(5)
+        assert kinds(trail) == ["shipper stopped"]
