@@ -4,7 +4,7 @@ Run it with AUDIT_OPENSEARCH_URL set, or with `audit-logging server up` before:
 
     uvicorn examples.shop.app:app
 
-Everything that auditing takes is marked with (1) to (7).
+Everything that auditing takes is marked with (1) to (8).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any
 
 import structlog
-from fastapi import Depends, FastAPI, Header, HTTPException
+from fastapi import Depends, FastAPI, Header, HTTPException, Response
 from pydantic import BaseModel
 
 import audit_logging as audit
@@ -41,7 +41,7 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
 
 
 app = FastAPI(title="Shop", lifespan=lifespan)
-app.add_middleware(AuditMiddleware, excluded_paths=["/health"])
+app.add_middleware(AuditMiddleware, excluded_paths=["/health", "/ready"])
 
 # (3) The first way in: typed calls.
 log = audit.get_logger()
@@ -116,6 +116,15 @@ app.include_router(audit_router(access=auditor))
 def health() -> dict[str, bool]:
     """Say that the shop is up; no event."""
     return {"up": True}
+
+
+# (8) Whether this process can take more events: for a load balancer, or the readiness probe of Kubernetes.
+@app.get("/ready")
+def ready(response: Response) -> dict[str, Any]:
+    """Say whether work may be sent here, and what is wrong with the trail; no event."""
+    health = audit.health()
+    response.status_code = 200 if health.is_ready else 503
+    return health.to_dict()
 
 
 @app.post("/login")

@@ -162,3 +162,15 @@ def test_the_version_is_one():
     from importlib.metadata import version
 
     assert version("audit-logging") == audit.__version__
+
+
+def test_the_shop_tells_whether_it_can_take_more(shop, monkeypatch):
+    """Its load balancer hears 503 while events could not be kept."""
+    answer = shop.get("/ready")
+    assert (answer.status_code, answer.json()) == (200, {"status": "ok", "reasons": [], "waiting": 0})
+    full = audit.Health("failing", (), 7)
+    monkeypatch.setattr(audit, "health", lambda: full)
+    assert shop.get("/ready").status_code == 503
+    with audit.record_events() as events:
+        shop.get("/ready")
+    assert list(events) == []
