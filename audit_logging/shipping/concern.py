@@ -80,8 +80,8 @@ def _lost(account: WriterAccount) -> Concern:
         "lost",
         f"{count_of(lost, 'event')} of writer {account.writer} {'is' if lost == 1 else 'are'} in no place where an"
         " event can be: the disk was damaged, or somebody deleted them.",
-        "Restore the spool directory from a copy, if there is one, and start the application; `audit-logging verify`"
-        " will name the gap in the chain.",
+        "Stop the application, restore the writer's directory from a copy, if there is one, and start it again; else"
+        " the gap stays in the writer's chain.",
         account.writer or None,
     )
 
