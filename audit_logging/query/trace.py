@@ -20,9 +20,9 @@ from audit_logging.spool.cursor import Cursor
 from audit_logging.spool.directory import SpoolDirectory
 from audit_logging.spool.reader import SpoolReader
 from audit_logging.spool.refusals import Refusals
-from audit_logging.spool.segment import SegmentError
+from audit_logging.spool.segment import SegmentError, segments_of
 from audit_logging.spool.sent import Sent
-from audit_logging.spool.stock import records_in, segments_in
+from audit_logging.spool.stock import records_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -208,7 +208,7 @@ def _record(path: Path, event_id: str, sequence: int | None) -> Record | None:
 
 
 def _records(path: Path) -> Iterator[list[Record]]:
-    for segment in segments_in(path):
+    for segment in segments_of(path):
         try:
             yield from records_in(segment)
         except (SegmentError, FileNotFoundError):

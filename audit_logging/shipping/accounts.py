@@ -22,6 +22,7 @@ import orjson
 from audit_logging.errors import SettingsError
 from audit_logging.shipping.dead_letters import DeadLetters
 from audit_logging.spool.closed import ClosedWriters
+from audit_logging.spool.damage import DamagedBytes
 from audit_logging.spool.directory import LOCK, SpoolDirectory
 from audit_logging.spool.lock import is_locked
 from audit_logging.spool.stock import STREAM, take_stock
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
     from audit_logging.spool.closed import ClosedWriter
+    from audit_logging.spool.damage import Damage
     from audit_logging.spool.stock import Stock
 
 State = Literal["alive", "adopted", "dead", "closed"]
@@ -146,6 +148,7 @@ def take_accounts(spool_dir: Path, *, quick: bool = False) -> Accounts:
 
     Raises:
         SettingsError: This user may not read the spool.
+        DamageError: What was kept of damaged bytes cannot be read.
 
     Example:
         >>> take_accounts(Path("/nowhere")).balanced
@@ -162,7 +165,7 @@ def take_accounts(spool_dir: Path, *, quick: bool = False) -> Accounts:
             continue
         except PermissionError as error:
             raise _unreadable(path) from error
-    letters = _Letters(DeadLetters(directory.dead_letters, ""))
+    letters = _Letters(directory.dead_letters)
     # Read last: a writer that was closed meanwhile is here, and where it was counted above it does not count again.
     closed = [each for each in ClosedWriters(spool_dir) if spool_dir / each.writer not in stocks]
     known = {path.name for path in stocks} | {each.writer for each in closed}
@@ -181,11 +184,24 @@ def _unreadable(path: Path) -> SettingsError:
 
 
 class _Letters:
-    """Which dead letters are kept, and which were replayed."""
+    """Which dead letters are kept, which were replayed, and what was damaged and so passed over."""
 
-    def __init__(self, letters: DeadLetters) -> None:
+    def __init__(self, path: Path) -> None:
+        letters = DeadLetters(path, "")
         self._kept = _by_writer(letters.ids())
         self._replayed = _by_writer(letters.replayed())  # after the files: what was replayed is noted before one goes
+        self._damage: dict[str, list[Damage]] = defaultdict(list)
+        for damage in DamagedBytes(path):
+            self._damage[damage.writer].append(damage)
+
+    def damaged(self, writer: str, last: int) -> tuple[int, str]:
+        """Return how many events up to *last* were passed over, and what is said of an end that nobody knows."""
+        found = [each for each in self._damage[writer] if each.first_missing <= last + 1]
+        missing = reach = 0
+        for first, end in sorted((each.first_missing, min(each.last_missing or 0, last)) for each in found):
+            missing += max(end - max(first, reach + 1) + 1, 0)
+            reach = max(reach, end)
+        return missing, "; ".join(f"{each.segment}: {each.missing}" for each in found if each.last_missing is None)
 
     def judge(self, writer: str, dead: Collection[int]) -> tuple[tuple[int, ...], int]:
         """Return which of the *dead* are still dead letters, and how many are neither that nor were replayed."""
@@ -213,7 +229,8 @@ def _by_writer(ids: Collection[str]) -> Mapping[str, set[int]]:
 def _open_account(path: Path, stock: Stock, letters: _Letters) -> WriterAccount:
     dead, lost = letters.judge(path.name, [sequence for sequence, fate in stock.set_aside.items() if fate == "dead"])
     quarantined = sum(fate == "quarantined" for fate in stock.set_aside.values())
-    lost += stock.missing
+    passed_over, unknown = letters.damaged(path.name, stock.acknowledged)
+    lost += stock.missing + passed_over
     balance = Balance(
         emitted=stock.last,
         indexed=stock.last - stock.waiting - quarantined - len(dead) - lost,
@@ -236,7 +253,7 @@ def _open_account(path: Path, stock: Stock, letters: _Letters) -> WriterAccount:
         service,
         host,
         pid,
-        stock.trouble,
+        stock.trouble or unknown,
         born_at=_moment(stock.born_at),
         dead_sequences=dead,
     )
@@ -244,6 +261,8 @@ def _open_account(path: Path, stock: Stock, letters: _Letters) -> WriterAccount:
 
 def _closed_account(closed: ClosedWriter, letters: _Letters) -> WriterAccount:
     dead, lost = letters.judge(closed.writer, closed.dead)
+    passed_over, unknown = letters.damaged(closed.writer, closed.last)
+    lost += passed_over
     balance = Balance(
         emitted=closed.last,
         indexed=closed.last - closed.quarantined - len(dead) - lost,
@@ -254,6 +273,7 @@ def _closed_account(closed: ClosedWriter, letters: _Letters) -> WriterAccount:
     at = _moment(closed.at or None)
     return WriterAccount(
         *(closed.writer, closed.stream, "closed", balance, closed.last, at),
+        trouble=unknown,
         writers=closed.writers,
         dead_sequences=dead,
     )

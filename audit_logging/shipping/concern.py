@@ -50,9 +50,10 @@ def concerns(accounts: Accounts, limit_bytes: int, now: dt.datetime | None = Non
     for account in (*accounts.writers, *accounts.closed):
         if account.balance.lost and not account.trouble:
             yield _lost(account)
-    for account in accounts.writers:
+    for account in (*accounts.writers, *accounts.closed):
         if account.trouble:
-            yield Concern("unreadable", account.trouble, "Everything else is shipped.", account.writer)
+            remedy = "Everything else is shipped; `audit-logging spool dead list` has what was damaged."
+            yield Concern("unreadable", account.trouble, remedy, account.writer)
     for account in accounts.writers:
         if account.balance.in_spool and account.kept_bytes >= NEARLY_FULL * limit_bytes:
             yield Concern(
@@ -80,8 +81,8 @@ def _lost(account: WriterAccount) -> Concern:
         "lost",
         f"{count_of(lost, 'event')} of writer {account.writer} {'is' if lost == 1 else 'are'} in no place where an"
         " event can be: the disk was damaged, or somebody deleted them.",
-        "Stop the application, restore the writer's directory from a copy, if there is one, and start it again; else"
-        " the gap stays in the writer's chain.",
+        "`audit-logging spool dead list` has the bytes that were damaged. What cannot be restored from a copy of the"
+        " spool stays a gap in the writer's chain.",
         account.writer or None,
     )
 

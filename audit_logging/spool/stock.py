@@ -15,11 +15,11 @@ from audit_logging.spool.refusals import Refusals
 from audit_logging.spool.segment import (
     FRAME_BYTES,
     HEADER_BYTES,
-    SUFFIX,
     SegmentError,
     decode_header,
     decode_records,
     length_of_next,
+    segments_of,
 )
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def take_stock(directory: Path, *, quick: bool = False) -> Stock:
     Raises:
         FileNotFoundError: The directory is gone, as it goes when everything in it is acknowledged.
     """
-    paths = segments_in(directory)
+    paths = segments_of(directory)
     look = (_look_quickly if quick else _look)(directory, paths)
     acknowledged = _acknowledged(directory)
     refused = Refusals(directory).read()
@@ -171,9 +171,10 @@ def _count(readable: Sequence[range], acknowledged: int, last: int, set_aside: C
 
 
 def _acknowledged(directory: Path) -> int:
-    """Return what the cursor says; without one, what was removed, which happens to what is acknowledged alone."""
-    paths = segments_in(directory)
-    return Cursor(directory).acknowledged or (_first(paths[0]) - 1 if paths else 0)
+    """Return what the cursor says; where it is damaged, at least what was removed, as happens to nothing else."""
+    cursor = Cursor(directory)
+    removed = [_first(path) - 1 for path in segments_of(directory)[:1] if not cursor.is_whole]
+    return max([cursor.acknowledged, *removed])
 
 
 def _specimen(paths: Sequence[Path]) -> bytes:
@@ -196,11 +197,6 @@ def records_in(segment: Path) -> Iterator[list[Record]]:
             if records:
                 yield records
                 sequence += len(records)
-
-
-def segments_in(directory: Path) -> list[Path]:
-    """Return the segments in a writer's directory, in order."""
-    return sorted(directory.glob(f"*{SUFFIX}"))
 
 
 def _first(segment: Path) -> int:

@@ -13,6 +13,7 @@ from audit_logging.capture.trail import Trail
 from audit_logging.opensearch.admin import AuditAdmin
 from audit_logging.query.reader import AuditReader
 from audit_logging.shipping import backoff
+from audit_logging.shipping.accounts import Balance, take_accounts
 from audit_logging.spool import segment
 from audit_logging.spool.directory import SpoolDirectory
 from tests.faults.proxy import FaultProxy
@@ -44,6 +45,10 @@ def leave_behind(settings, count):
 
 def writers(settings):
     return SpoolDirectory(settings.spool_path, settings.stream).writers()
+
+
+def accounts_of(settings):
+    return take_accounts(settings.spool_path).total
 
 
 class TestOnce:
@@ -113,6 +118,8 @@ class TestOnce:
         data = bytearray(path.read_bytes())
         data[len(data) // 2] ^= 1
         path.write_bytes(data)
+        (writer,) = writers(prepared)
+        assert accounts_of(prepared) == Balance(emitted=5, in_spool=4, lost=1)
         ended = audit_logging("ship", "--once")
         assert ended.code == 4
         assert "event 3 is missing" in ended.err
@@ -123,6 +130,8 @@ class TestOnce:
             assert {event.id for event in reader.scan()} == set(ids) - {ids[2]}
         (listed,) = json.loads(audit_logging("spool", "dead", "list", "--json").out)
         assert (listed["first_missing"], listed["last_missing"]) == (3, 3)
+        assert listed["writer"] == writer.name
+        assert accounts_of(prepared) == Balance(emitted=5, indexed=4, lost=1)
         assert audit_logging("ship", "--once").code == 0
 
     def test_the_spool_of_another_stream_is_left_alone(self, prepared, audit_logging):
