@@ -9,6 +9,7 @@ import audit_logging as audit
 from audit_logging.capture.configuration import swap_trail
 from audit_logging.errors import ExportNotRecordedError
 from audit_logging.query import AuditReader, view
+from audit_logging.spool.directory import SpoolDirectory
 
 from .trail import event
 
@@ -53,7 +54,7 @@ def test_the_trail_tells_who_exported_what_and_the_sum_of_it(stored, reader, tmp
     assert (metadata["record_count"], metadata["sha256"]) == (20, report.sha256)
     assert metadata["file"] == str(tmp_path / "x")
     assert orjson.loads(report.manifest.read_bytes())["event_id"] == report.event_id
-    assert list(reader.settings.spool_path.iterdir()) == []
+    assert SpoolDirectory(reader.settings.spool_path).writers() == []
 
 
 def test_an_application_exports_for_the_user_of_the_context_and_by_its_own_writer(stored, reader, tmp_path):
