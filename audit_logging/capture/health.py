@@ -57,7 +57,7 @@ class Health:
         waiting: How many events of this process are not acknowledged yet.
 
     Example:
-        >>> Health("degraded", (Ailment("dead letters", "1 event is kept as a dead letter."),), 0).is_ready
+        >>> Health("degraded", (Ailment("dead letters", "OpenSearch refused 1 event."),), 0).is_ready
         True
     """
 
@@ -104,7 +104,7 @@ class HealthProbe:
             if shipper.notices.credentials_refused:
                 yield Ailment("credentials", f"OpenSearch refuses the credentials: {shipper.notices.last_problem}")
         if dead := len(DeadLetters(writer.directory.dead_letters, "").ids()):
-            sentence = f"{count_of(dead, 'event')} {'is' if dead == 1 else 'are'} kept as dead letters."
+            sentence = f"OpenSearch refused {count_of(dead, 'event')} even in quarantine."
             yield Ailment("dead letters", f"{sentence} `audit-logging spool dead list` says why.")
 
     def _room(self, kept_bytes: int) -> Iterator[Ailment]:

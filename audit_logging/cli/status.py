@@ -20,10 +20,7 @@ if TYPE_CHECKING:
     from audit_logging.shipping.concern import Concern
 
 EXIT_FINDING = 1
-_COLUMNS = (
-    *("writer", "state", "service", "host", "pid", "waiting", "size", "oldest", "acknowledged"),
-    *("quarantined", "dead", "lost", "full"),
-)
+_COLUMNS = ("writer", "state", "service", "process", "waiting", "oldest", "last acknowledged", "refused, lost", "full")
 
 
 @click.command()
@@ -84,30 +81,34 @@ def _print_for_people(accounts: Accounts, settings: Settings, found: list[Concer
         click.echo()
     click.echo(_summary(accounts))
     for concern in found:
-        click.echo(f"\n{printable(concern.sentence)}\n  {printable(concern.remedy)}")
-    click.echo("\n" + ("Nothing needs a hand." if not found else f"{len(found)} of these need a hand: see above."))
+        click.echo(f"\n{concern.kind.upper()}: {printable(concern.sentence)}\n  {printable(concern.remedy)}")
+    if not found:
+        click.echo("Nothing needs a hand.")
 
 
 def _row(account: WriterAccount, limit_bytes: int, now: dt.datetime) -> tuple[Any, ...]:
     balance = account.balance
+    waiting = f"{balance.in_spool:,} ({_size(account.waiting_bytes)})" if balance.in_spool else "-"
+    acknowledged = (
+        f"{account.acknowledged:,}, {_ago(account.acknowledged_at, now)} ago" if account.acknowledged else "-"
+    )
+    aside = {"quarantined": balance.quarantined, "dead": balance.dead, "lost": balance.lost}
     return (
         account.writer,
         account.state,
         account.service or "?",
-        account.host or "?",
-        account.pid or "?",
-        f"{balance.in_spool:,}",
-        _size(account.waiting_bytes),
+        f"{account.host or '?'}:{account.pid or '?'}",
+        waiting,
         _ago(account.waiting_since, now),
-        f"{account.acknowledged:,}{_ago(account.acknowledged_at, now, ' ({} ago)')}",
-        balance.quarantined,
-        balance.dead,
-        balance.lost,
+        acknowledged,
+        ", ".join(f"{number:,} {name}" for name, number in aside.items() if number) or "-",
         f"{account.kept_bytes / limit_bytes:.0%}",
     )
 
 
 def _summary(accounts: Accounts) -> str:
+    from audit_logging.shipping.concern import count_of
+
     total = accounts.total
     closed = sum(account.writers for account in accounts.closed)
     alive = sum(account.state == "alive" for account in accounts.writers)
@@ -118,8 +119,9 @@ def _summary(accounts: Accounts) -> str:
         f"{total.dead:,} dead",
         *([f"{total.lost:,} lost"] if total.lost else []),
     ]
+    writers = count_of(len(accounts.writers), "writer")
     return (
-        f"{accounts.spool_dir}: {len(accounts.writers)} writers ({alive} alive), and {closed} closed before.\n"
+        f"{accounts.spool_dir}: {writers} ({alive} alive), {closed:,} closed before.\n"
         f"{total.emitted:,} emitted = {' + '.join(parts)}"
     )
 
@@ -130,12 +132,12 @@ def _size(size: int) -> str:
     return f"{size / (1 << 10):.0f} KiB" if size < 1 << 20 else f"{size / (1 << 20):,.1f} MiB"
 
 
-def _ago(moment: dt.datetime | None, now: dt.datetime, pattern: str = "{}") -> str:
+def _ago(moment: dt.datetime | None, now: dt.datetime) -> str:
     """Return how long ago that was: ``12 s``, ``5 min``, ``3 h``, ``2 d``."""
     if moment is None:
-        return ""
+        return "-"
     seconds = max((now - moment).total_seconds(), 0)
     for unit, size, until in (("s", 1, 120), ("min", 60, 7200), ("h", 3600, 172_800)):
         if seconds < until:
-            return pattern.format(f"{seconds / size:.0f} {unit}")
-    return pattern.format(f"{seconds / 86_400:.0f} d")
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds / 86_400:.0f} d"

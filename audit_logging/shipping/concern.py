@@ -68,10 +68,9 @@ def concerns(accounts: Accounts, limit_bytes: int, now: dt.datetime | None = Non
     if dead := accounts.total.dead:
         yield Concern(
             "dead letters",
-            f"{count_of(dead, 'event')} {'is' if dead == 1 else 'are'} kept as dead letters: OpenSearch refused even"
-            " the quarantine.",
+            f"OpenSearch refused {count_of(dead, 'event')} even in quarantine; the disk keeps {'it' if dead == 1 else 'them'}.",
             f"`audit-logging spool dead list --spool-dir {accounts.spool_dir}` says why; mend that, then"
-            " `audit-logging spool dead replay --all`.",
+            f" `audit-logging spool dead replay --all --spool-dir {accounts.spool_dir}`.",
         )
 
 

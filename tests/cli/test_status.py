@@ -41,8 +41,8 @@ def test_each_writer_has_a_line(spool, trail, audit_logging):
     ended = audit_logging("spool", "status", "--spool-dir", str(spool))
     assert ended.code == 0
     heads, line, *_ = ended.out.splitlines()
-    assert line.split()[:6] == [trail.writer_id, "alive", "shop", os.uname().nodename, str(os.getpid()), "3"]
-    assert heads.split()[-3:] == ["dead", "lost", "full"]
+    assert line.split()[:5] == [trail.writer_id, "alive", "shop", f"{os.uname().nodename}:{os.getpid()}", "3"]
+    assert heads.split()[-2:] == ["lost", "full"]
     assert "3 emitted = 0 indexed + 3 in the spool" in ended.out
     assert "Nothing needs a hand." in ended.out
 
@@ -68,6 +68,7 @@ def test_what_needs_a_hand_is_a_finding_with_a_remedy(spool, trail, audit_loggin
     DeadLetters(spool / "dead-letters", "audit-events").keep(Record(9, b"{}"), "0" * 20, "why\x1b[31m")
     ended = audit_logging("spool", "status", "--spool-dir", str(spool))
     assert ended.code == 1
+    assert "ABANDONED: 3 events" in ended.out
     assert "nobody ships them" in ended.out
     assert f"audit-logging ship --once --spool-dir {spool}" in ended.out
     assert "spool dead list" in ended.out
