@@ -62,8 +62,8 @@ def plan(*, settings: Settings, retention_days: int | None, at: str | None, as_j
         print_json(plan_as_json(found))
         return
     _print_outlooks(found)
-    click.echo(f"\n{_period(found)}")
-    for hold in _in_force(found.holds):
+    click.echo(f"\n{found.promise}")
+    for hold in found.holds_in_force:
         click.echo(f"Hold {hold.id} since {hold.placed_at[:10]}, by {hold.placed_by}: {hold.covers} ({hold.reason}).")
 
 
@@ -111,7 +111,7 @@ def apply(
         return
     for line in summary(report):
         click.echo(line)
-    click.echo(_period(report.plan))
+    click.echo(report.plan.promise)
 
 
 @retention.command()
@@ -143,13 +143,13 @@ def verify(*, settings: Settings, retention_days: int | None, as_json: bool) -> 
                 index.outlook.index.name,
                 index.state,
                 _day(index.outlook.index.oldest),
-                _leaving(index.outlook, found.plan),
+                found.plan.leaving(index.outlook),
                 "; ".join(index.problems) or "ok",
             )
             for index in found.indices
         ]
         table(("backing index", "state", "oldest event", "leaves", "finding"), rows)
-        click.echo(f"\n{_period(found.plan)}")
+        click.echo(f"\n{found.plan.promise}")
         for problem in found.policy_problems:
             click.echo(problem)
         click.echo(f"{len(found.problems) or 'No'} problem{'' if len(found.problems) == 1 else 's'}.")
@@ -210,7 +210,7 @@ def plan_as_json(found: RetentionPlan) -> dict[str, Any]:
         "at": found.at,
         "carried_out_by": "ism" if found.ism else "apply",
         "indices": [_index_as_json(outlook) for outlook in found.outlooks],
-        "holds": [hold_as_json(hold) for hold in _in_force(found.holds)],
+        "holds": [hold_as_json(hold) for hold in found.holds_in_force],
     }
 
 
@@ -281,37 +281,12 @@ def _print_outlooks(found: RetentionPlan) -> None:
             f"{outlook.index.events:,}",
             _day(outlook.index.oldest),
             _day(outlook.index.newest),
-            _leaving(outlook, found),
+            found.leaving(outlook),
             ", ".join(outlook.actions) or "-",
         )
         for outlook in found.outlooks
     ]
     table(("backing index", "events", "oldest event", "newest event", "leaves", "to do now"), rows)
-
-
-def _leaving(outlook: Outlook, found: RetentionPlan) -> str:
-    if outlook.kept:
-        return f"stays: {'; '.join(outlook.kept)}"
-    if outlook.index.holds:
-        return f"stays once it is rolled over: on hold {', '.join(outlook.index.holds)}"
-    if outlook.leaves is None:
-        return f"{found.days} days after its rollover"
-    if outlook.index.locked and "unlock" not in outlook.actions:
-        return "stays: it is locked, and no hold says why"
-    return f"{outlook.leaves:%Y-%m-%d %H:%M}"
-
-
-def _period(found: RetentionPlan) -> str:
-    by = "Index State Management" if found.ism else "`audit-logging retention apply`, which should run daily"
-    rollover = f"{found.rollover_days} day{'' if found.rollover_days == 1 else 's'}"
-    return (
-        f"{found.stream}: every event is kept at least {found.days} days and at most {rollover} longer; backing"
-        f" indices are rolled over and deleted by {by}."
-    )
-
-
-def _in_force(holds: Iterable[Hold]) -> list[Hold]:
-    return [hold for hold in holds if hold.active]
 
 
 def _day(moment: dt.datetime | None) -> str:

@@ -111,6 +111,17 @@ class Outlook:
         """Whether it must be kept from deletion, whoever tries."""
         return bool(self.kept)
 
+    @property
+    def stays(self) -> str:
+        """Why it does not leave by itself, in words; empty when it does, at :attr:`leaves`."""
+        if self.kept:
+            return f"stays: {'; '.join(self.kept)}"
+        if self.index.holds:
+            return f"stays once it is rolled over: on hold {', '.join(self.index.holds)}"
+        if self.leaves is not None and self.index.locked and "unlock" not in self.actions:
+            return "stays: it is locked, and no hold says why"
+        return ""
+
 
 @dataclass(frozen=True)
 class RetentionPlan:
@@ -137,6 +148,27 @@ class RetentionPlan:
     outlooks: tuple[Outlook, ...]
     holds: tuple[Hold, ...]
     restate: tuple[Hold, ...]
+
+    @property
+    def promise(self) -> str:
+        """How long every event is kept, and by whom, in one sentence."""
+        by = "Index State Management" if self.ism else "`audit-logging retention apply`, which should run daily"
+        rollover = f"{self.rollover_days} day{'' if self.rollover_days == 1 else 's'}"
+        return (
+            f"{self.stream}: every event is kept at least {self.days} days and at most {rollover} longer; backing"
+            f" indices are rolled over and deleted by {by}."
+        )
+
+    @property
+    def holds_in_force(self) -> tuple[Hold, ...]:
+        """The holds that keep something now."""
+        return tuple(hold for hold in self.holds if hold.active)
+
+    def leaving(self, outlook: Outlook) -> str:
+        """Return when or why not a backing index leaves, in words."""
+        if outlook.stays:
+            return outlook.stays
+        return f"{self.days} days after its rollover" if outlook.leaves is None else f"{outlook.leaves:%Y-%m-%d %H:%M}"
 
     def to_do(self, action: Action) -> tuple[BackingIndex, ...]:
         """Return the indices that *action* is planned for."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from audit_logging.opensearch.client import CONNECTIONS_PER_HOST
@@ -11,6 +12,7 @@ from audit_logging.query.access import arecord_search
 from audit_logging.query.connection import Connection
 from audit_logging.query.exchange import arun
 from audit_logging.query.outage import Outage
+from audit_logging.query.retention_status import RetentionStatus
 from audit_logging.query.statistics import Counting
 
 if TYPE_CHECKING:
@@ -159,7 +161,9 @@ class AsyncAuditReader(Connection):
 
     async def report(self, period: Period) -> Report:
         """Return what happened in *period*; see :meth:`AuditReader.report`."""
-        return await self._ask(self._questions.report(period))
+        report = await self._ask(self._questions.report(period))
+        looking = asyncio.get_running_loop().run_in_executor(self._threads, RetentionStatus.of, self.settings)
+        return replace(report, retention=await looking)
 
     def about(self, subject: str, period: Period | None = None) -> AsyncIterator[Event]:
         """Return everything that concerns one person; see :meth:`AuditReader.about`."""

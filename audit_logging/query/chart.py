@@ -39,7 +39,7 @@ text { font: 13px system-ui, "Segoe UI", "DejaVu Sans", sans-serif; fill: #1f293
 .bar { fill: #2b6cb0; }
 .before { fill: none; stroke: #d9822b; stroke-width: 2; }
 .line { stroke: #dde3e9; stroke-width: 1; }
-@media (prefers-color-scheme: dark) {
+@media screen and (prefers-color-scheme: dark) {
   text { fill: #e6ebf0; }
   .quiet { fill: #9fb0c0; }
   .ground { fill: #14191f; }

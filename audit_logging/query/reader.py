@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from audit_logging.query.connection import Connection
 from audit_logging.query.exchange import run
 from audit_logging.query.outage import Outage
 from audit_logging.query.questions import filter_of, now
+from audit_logging.query.retention_status import RetentionStatus
 from audit_logging.query.statistics import Counting
 
 if TYPE_CHECKING:
@@ -239,7 +241,7 @@ class AuditReader(Connection):
 
     def report(self, period: Period) -> Report:
         """Return what happened in *period*, as :func:`audit_logging.query.report_page.report_page` shows it."""
-        return self._ask(self._questions.report(period))
+        return replace(self._ask(self._questions.report(period)), retention=RetentionStatus.of(self.settings))
 
     def about(self, subject: str, period: Period | None = None) -> Iterator[Event]:
         """Return everything that concerns one person, newest first.

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeGuard
 
 from audit_logging.query.dsl import all_of, any_of, query_of
 from audit_logging.query.filter import Filter
 from audit_logging.query.groups import Groups, groups_steps
 from audit_logging.query.paging import page_steps
+from audit_logging.query.retention_status import NOT_LOOKED_AT, RetentionStatus
 from audit_logging.query.statistics import Counting, statistics_steps
 
 if TYPE_CHECKING:
     from audit_logging.query.dsl import Query
+    from audit_logging.query.event import Event
     from audit_logging.query.exchange import Steps
     from audit_logging.query.period import Period
     from audit_logging.query.results import Page, Statistics
@@ -38,6 +40,38 @@ _DAYS_SHOWN: Final = 62
 
 
 @dataclass(frozen=True)
+class Verified:
+    """What one ``audit.verified`` tells.
+
+    Attributes:
+        event: The event.
+        findings: How many there were; None: it does not tell.
+        kinds: How many of each kind, where it tells that.
+    """
+
+    event: Event
+    findings: int | None
+    kinds: tuple[tuple[str, int], ...] = ()
+
+    @classmethod
+    def of(cls, event: Event) -> Verified:
+        """Read an event, which anybody who may write to the trail may have written.
+
+        Example:
+            >>> from audit_logging.query.event import Event
+        >>> found = Verified.of(Event({"audit": {"metadata": {"findings": {"edited": 2, "deleted": 0}}}}))
+            >>> found.findings, found.kinds
+            (2, (('edited', 2),))
+        """
+        told = event.metadata.get("findings")
+        if isinstance(told, dict):
+            counts = {str(kind): count for kind, count in told.items() if _is_count(count)}
+            kinds = tuple((kind, count) for kind, count in sorted(counts.items()) if count)
+            return cls(event, sum(counts.values()) if len(counts) == len(told) else None, kinds)
+        return cls(event, told if _is_count(told) else None)
+
+
+@dataclass(frozen=True)
 class Report:
     """What happened in a period.
 
@@ -50,9 +84,11 @@ class Report:
         failed_logins: Whose log-ins failed, and from where: user, address.
         privileged: Administration and security: actor, event type, target, outcome.
         readings: Exports and searches of the trail, and exports of data, newest first.
-        verifications: When the trail was verified, and what was found.
+        verifications: When the trail was verified in the period, and what was found.
+        last_verified: The last verification of all, whenever it was; None: there never was one.
         keeping: What left by retention, was held, or erased.
         trouble: Events that OpenSearch refused.
+        retention: How retention stands when the report is made; it is no matter of the period.
     """
 
     stream: str
@@ -64,8 +100,10 @@ class Report:
     privileged: Groups
     readings: Page
     verifications: Page
+    last_verified: Verified | None
     keeping: Page
     trouble: Page
+    retention: RetentionStatus = NOT_LOOKED_AT
 
 
 def report_steps(stream: str, period: Period, *, now: dt.datetime) -> Steps[Report]:
@@ -89,6 +127,7 @@ def report_steps(stream: str, period: Period, *, now: dt.datetime) -> Steps[Repo
         privileged=(yield from groups_steps(stream, privileged, (who, what, whom, "event.outcome"), top=TOP)),
         readings=(yield from _newest(stream, period, READINGS, now)),
         verifications=(yield from _newest(stream, period, VERIFICATIONS, now)),
+        last_verified=(yield from _last_verified(stream, now)),
         keeping=(yield from _newest(stream, period, KEEPING, now)),
         trouble=(yield from _newest(stream, period, TROUBLE, now)),
     )
@@ -98,6 +137,17 @@ def subject_query(subject: str, period: Period | None) -> Query:
     """Return the query for everything that concerns one person, by id, name or address of mail."""
     concerned = any_of([{"term": {field: subject}} for field in _SUBJECT_FIELDS])
     return concerned if period is None else all_of([concerned, query_of(_filter(period))])
+
+
+def _last_verified(stream: str, now: dt.datetime) -> Steps[Verified | None]:
+    page = yield from page_steps(
+        stream, Filter.of(event_type=list(VERIFICATIONS)), limit=1, cursor=None, sort="newest", now=now
+    )
+    return Verified.of(page.events[0]) if page.events else None
+
+
+def _is_count(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def _compared(found: Statistics) -> Statistics:

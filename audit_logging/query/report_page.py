@@ -64,10 +64,15 @@ def _environment() -> Any:
     )
     environment.filters |= {
         "shown": lambda value: "-" if value is None else printable(str(value)),
-        "moment": lambda moment: f"{moment.astimezone(dt.timezone.utc):%Y-%m-%d %H:%M:%S}",
+        "moment": lambda moment: _time(moment, "%Y-%m-%d %H:%M:%S"),
+        "minute": lambda moment: _time(moment, "%Y-%m-%d %H:%M"),
         "number": lambda number: f"{number:,}",
         # What svg() returns has escaped its texts itself.
         "chart": lambda statistics: Markup(svg(statistics)),  # noqa: S704
         "change": lambda statistics: change(statistics.total, statistics.before.total),
     }
     return environment
+
+
+def _time(moment: dt.datetime | None, layout: str) -> str:
+    return "-" if moment is None else format(moment.astimezone(dt.timezone.utc), layout)

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
+import re
+import shutil
+import subprocess
 from collections import Counter
 
 import pytest
 
+from audit_logging.integrations.admin import AuditAdmin
+from audit_logging.query import AuditReader
+from audit_logging.query.async_reader import AsyncAuditReader
 from audit_logging.query.dsl import query_of
 from audit_logging.query.exchange import run
 from audit_logging.query.filter import Filter
 from audit_logging.query.groups import groups_steps
 from audit_logging.query.period import Period
 from audit_logging.query.report_page import report_page, subject_page
+from tests.faults.proxy import FaultProxy
 
 from .trail import event
 
@@ -90,7 +98,130 @@ class TestReport:
     def test_an_empty_period_is_a_page_too(self, story, reader):
         page = report_page(reader.report(Period.of("2020-01")))
         assert ">0</b>events" in page
-        assert "The trail was not verified in this period" in page
+        assert "It was not verified in this period." in page
+
+    def test_a_trail_that_was_never_verified_says_so(self, trail, reader):
+        trail.add(login(1))
+        report = reader.report(Q3)
+        assert report.last_verified is None
+        assert "Never verified: the trail holds no event that tells of a verification." in report_page(report)
+
+    @pytest.mark.parametrize(
+        ("findings", "sentence"),
+        [
+            (0, "nothing was found."),
+            (1, ">1 finding."),
+            ({"edited": 2, "deleted": 0, HOSTILE: 1}, "3 findings ("),
+            ({}, "nothing was found."),
+            ("many", "the trail was verified"),
+            (-1, "the trail was verified"),
+            ({"edited": "two"}, "the trail was verified"),
+            (None, "the trail was verified"),
+        ],
+    )
+    def test_the_last_verification_is_told_whenever_it_was(self, trail, reader, findings, sentence):
+        """Whatever stands in the event: anybody who may write to the trail may have written it."""
+        metadata = {} if findings is None else {"findings": findings}
+        told = {"event_type": "audit.verified", "user__name": HOSTILE, "message": "the trail was verified"}
+        trail.add(event("v-1", "2026-05-01T00:00:00.000000Z", **told, audit__metadata={"findings": 7}))
+        trail.add(event("v-2", "2026-06-01T00:00:00.000000Z", **told, audit__metadata=metadata))
+        page = report_page(reader.report(Q3))
+        told_of = page[page.index("Last verified on 2026-06-01 00:00:00") :]
+        assert sentence in told_of[: told_of.index("</p>")]
+        assert "<script" not in page
+        assert "\x1b" not in page
+
+    def test_how_retention_stands_is_told_with_the_holds_in_force(self, story, reader, settings):
+        with AuditAdmin(settings=settings) as admin:
+            admin.place_hold(reason="Case <b>12</b>", person="jane", user_id="u-bob")
+        page = report_page(reader.report(Q3))
+        told = page[page.index("<h2>Retention</h2>") :]
+        assert "every event is kept at least 90 days and at most 7 days longer" in told
+        assert f"<td>.ds-{settings.stream}-000001</td>" in told
+        assert "stays once it is rolled over: on hold h-" in told
+        assert "u-bob</td><td>Case &lt;b&gt;12&lt;/b&gt;</td>" in told
+
+    def test_and_what_is_wrong_with_it(self, story, reader, client, settings):
+        story.rollover()
+        client.request("PUT", f"/.ds-{settings.stream}-000001/_block/read_only")
+        try:
+            page = report_page(reader.report(Q3))
+        finally:
+            client.request("PUT", f"/.ds-{settings.stream}-000001/_settings", body={"index.blocks.read_only": False})
+        assert "<li>.ds-" in page
+        assert "it is locked (index.blocks.read_only) and no hold says why: it will never leave" in page
+        assert "Retention does what it should." not in page
+
+    def test_who_may_not_look_at_retention_gets_the_rest(self, story, reader, settings):
+        with FaultProxy(settings.opensearch_url[0]) as proxy:
+            proxy.forbidden = ("/_data_stream",)
+            with AuditReader(settings=settings.model_copy(update={"opensearch_url": (proxy.url,)})) as confined:
+                report = confined.report(Q3)
+        page = report_page(report)
+        assert "Whoever made this report was not allowed to look at it." in page
+        assert proxy.url not in page
+        assert report.charts == reader.report(Q3).charts
+
+    def test_its_asynchronous_twin_tells_the_same(self, story, reader, settings):
+        async def ask():
+            async with AsyncAuditReader(settings=settings) as twin:
+                return await twin.report(Q3)
+
+        one, other = reader.report(Q3), asyncio.run(ask())
+        assert other.last_verified == one.last_verified
+        assert [index.outlook.index for index in other.retention.found.indices] == [
+            index.outlook.index for index in one.retention.found.indices
+        ]
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
+class TestInChromium:
+    """What cannot be seen in the text of the page."""
+
+    @pytest.fixture
+    def chromium(self, trail, reader, tmp_path):
+        """Show a report of hostile and of very long texts."""
+        for number in range(50):
+            text = HOSTILE if number % 2 else "a" * 300
+            told = {"user__id": text, "user__target__id": text, "outcome": "failure"}
+            trail.add(
+                event(f"h-{number}", f"2026-08-01T10:00:{number:02}.000000Z", event_type="admin.role_change", **told)
+            )
+            trail.add(login(number, user=f"u-{number}"))
+        page = tmp_path / "report.html"
+        page.write_text(report_page(reader.report(Q3)))
+
+        def chromium(*options):
+            command = [
+                CHROMIUM,
+                "--headless",
+                "--no-sandbox",
+                "--disable-gpu",
+                f"--user-data-dir={tmp_path / 'profile'}",
+            ]
+            shown = subprocess.run([*command, *options, page.as_uri()], capture_output=True, timeout=60, check=True)
+            return shown.stdout.decode()
+
+        return chromium
+
+    def test_hostile_texts_make_no_element(self, chromium):
+        dom = chromium("--dump-dom")
+        assert "alert(1)" in dom
+        assert not {tag.lower() for tag in re.findall(r"<([a-zA-Z]+)", dom)} & {
+            "script",
+            "img",
+            "iframe",
+            "object",
+            "a",
+        }
+
+    def test_it_prints_on_few_pages(self, chromium, tmp_path):
+        """A long text must not squeeze the columns beside it until each letter has a line of its own."""
+        chromium(f"--print-to-pdf={tmp_path / 'report.pdf'}")
+        assert 3 <= len(re.findall(rb"/Type ?/Page\b", (tmp_path / "report.pdf").read_bytes())) <= 9
 
 
 class TestSubject:
