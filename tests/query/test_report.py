@@ -184,13 +184,11 @@ class TestInChromium:
     @pytest.fixture
     def chromium(self, trail, reader, tmp_path):
         """Show a report of hostile and of very long texts."""
-        for number in range(50):
-            text = HOSTILE if number % 2 else "a" * 300
-            told = {"user__id": text, "user__target__id": text, "outcome": "failure"}
-            trail.add(
-                event(f"h-{number}", f"2026-08-01T10:00:{number:02}.000000Z", event_type="admin.role_change", **told)
-            )
-            trail.add(login(number, user=f"u-{number}"))
+        texts = [HOSTILE, "a" * 300, *(f"u-{number}" for number in range(50))]
+        for number, text in enumerate(texts):
+            told = {"event_type": "admin.role_change", "user__id": text, "user__target__id": text}
+            trail.add(event(f"h-{number}", f"2026-08-01T10:00:00.{number:06}Z", **told))
+            trail.add(login(number % 60, user=text))
         page = tmp_path / "report.html"
         page.write_text(report_page(reader.report(Q3)))
 
