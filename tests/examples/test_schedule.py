@@ -153,3 +153,9 @@ def test_systemd_takes_the_units(tmp_path):
 def test_each_sample_says_where_it_belongs():
     for path in sorted(SAMPLES.iterdir()):
         assert path.read_text().startswith("# /etc/"), path.name
+
+
+def test_the_documentation_shows_the_samples_themselves():
+    page = (SAMPLES.parents[1] / "docs" / "operations.md").read_text()
+    for name in ("audit-logging.cron", "audit-export.service", "audit-export.timer"):
+        assert f"\n{(SAMPLES / name).read_text()}```\n" in page, name
