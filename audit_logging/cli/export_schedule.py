@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from audit_logging.cli.schedule import only_run
 from audit_logging.errors import ExportDamagedError, QueryError
 from audit_logging.query.filter import Filter
 from audit_logging.query.manifest import manifest_path, read_manifest
@@ -42,7 +43,7 @@ def due_exports(
         QueryError: The directory holds exports of another kind.
         ExportDamagedError: The disk did not keep what was written; it is set aside, and made again next time.
     """
-    with schedule.only_run(WHAT) as ours:
+    with only_run(schedule.directory, WHAT) as ours:
         if not ours:
             return
         for period in schedule.periods():

@@ -11,7 +11,7 @@ import orjson
 
 from audit_logging.cli.filtering import open_reader
 from audit_logging.cli.options import connection_options
-from audit_logging.cli.schedule import schedule_options
+from audit_logging.cli.schedule import only_run, schedule_options
 from audit_logging.files import whole_file, write_durably
 from audit_logging.query.outfile import explaining_disk
 from audit_logging.query.period import Period
@@ -69,7 +69,7 @@ def report(
 
 def _make_due(settings: Settings, schedule: Schedule) -> None:
     directory = schedule.directory
-    with schedule.only_run("reports") as ours:
+    with only_run(directory, "reports") as ours:
         if not ours:
             return
         missing = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import click
 
 from audit_logging.cli.options import connection_options, json_option
 from audit_logging.cli.output import print_json, table
+from audit_logging.cli.schedule import only_run
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -103,7 +105,10 @@ def apply(
     """
     from audit_logging.integrations.admin import AuditAdmin
 
-    with AuditAdmin(settings=_with_days(settings, retention_days)) as admin:
+    only = nullcontext(True) if archive is None else only_run(archive, "archives", option="--archive")
+    with only as ours, AuditAdmin(settings=_with_days(settings, retention_days)) as admin:
+        if not ours:
+            return
         report = admin.apply_retention(archive=archive, wait_seconds=wait_seconds)
     assert report.plan is not None
     if as_json:

@@ -41,37 +41,40 @@ class Schedule:
     catch_up: int
     zone: str
 
-    @contextlib.contextmanager
-    def only_run(self, what: str) -> Iterator[bool]:
-        """Make the directory, private, and hold its lock; say so and give False where another run holds it.
-
-        Args:
-            what: What is written there, such as ``"reports"``; runs that write something else do not matter.
-
-        Raises:
-            QueryError: The directory cannot be made or written.
-        """
-        try:
-            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock = self.directory / f".audit-logging-{what}.lock"
-            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        except OSError as error:
-            raise QueryError(
-                f"{self.directory} cannot be written ({error.strerror}): give another directory with --out-dir."
-            ) from error
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            click.echo(f"Another run is writing {what} into {self.directory}.", err=True)
-            yield False
-        else:
-            yield True
-        finally:
-            os.close(descriptor)
-
     def periods(self) -> list[Period]:
         """Return the periods that are over, oldest first."""
         return past_periods(self.unit, self.catch_up, zone=self.zone)
+
+
+@contextlib.contextmanager
+def only_run(directory: Path, what: str, *, option: str = "--out-dir") -> Iterator[bool]:
+    """Make *directory*, private, and hold its lock; say so and give False where another run holds it.
+
+    Args:
+        directory: Where something is written.
+        what: What that is, such as ``"reports"``; runs that write something else do not matter.
+        option: Where the directory was given, for people.
+
+    Raises:
+        QueryError: The directory cannot be made or written.
+    """
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = directory / f".audit-logging-{what}.lock"
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise QueryError(
+            f"{directory} cannot be written ({error.strerror}): give another directory with {option}."
+        ) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        click.echo(f"Another run is writing {what} into {directory}.", err=True)
+        yield False
+    else:
+        yield True
+    finally:
+        os.close(descriptor)
 
 
 def schedule_options(command: Command) -> Command:

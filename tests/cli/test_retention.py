@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 
 import pytest
@@ -163,3 +164,10 @@ def test_nobody_answering_is_exit_code_3(audit_logging, command):
     ended = audit_logging("retention", *command, "--url", "http://127.0.0.1:1")
     assert ended.code == 3
     assert "No OpenSearch answers" in ended.err
+
+
+def test_two_runs_that_archive_into_one_directory_are_one(audit_logging, connection, tmp_path):
+    with (tmp_path / ".audit-logging-archives.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        ended = audit_logging("retention", "apply", "--archive", str(tmp_path))
+    assert (ended.code, ended.out, ended.err) == (0, "", f"Another run is writing archives into {tmp_path}.\n")
