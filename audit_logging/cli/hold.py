@@ -9,7 +9,7 @@ import click
 
 from audit_logging.cli.filtering import filter_options
 from audit_logging.cli.options import connection_options, json_option
-from audit_logging.cli.output import print_json, table
+from audit_logging.cli.output import print_json, printable, table
 from audit_logging.cli.retention import hold_as_json, report_as_json, summary
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def place(*, settings: Settings, where: Filter, reason: str, person: str, as_jso
         return
     _print_summary(report)
     held = f"it keeps {', '.join(report.indices)}" if report.indices else "nothing there matches yet"
-    click.echo(f"Hold {report.hold.id} is in force for {report.hold.covers}; {held}.")
+    click.echo(f"Hold {report.hold.id} is in force for {printable(report.hold.covers)}; {held}.")
 
 
 @hold.command("list")
@@ -139,4 +139,4 @@ def _print_json(report: HoldReport) -> None:
 
 def _print_summary(report: HoldReport) -> None:
     for line in summary(report.report) if report.report.changed else report.report.notes:
-        click.echo(line)
+        click.echo(printable(line))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import orjson
 
-from audit_logging.query.printable import printable
+from audit_logging.query.printable import json_bytes, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def print_json(value: Any) -> None:
     """Print *value* as one JSON document, indented by two spaces."""
-    click.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
+    click.echo(json_bytes(value, orjson.OPT_INDENT_2).decode())
 
 
 __all__ = ["EVENT_COLUMNS", "event_row", "print_json", "printable", "table"]

@@ -15,6 +15,7 @@ from audit_logging.cli.schedule import only_run, schedule_options
 from audit_logging.files import whole_file, write_durably
 from audit_logging.query.outfile import explaining_disk
 from audit_logging.query.period import Period
+from audit_logging.query.printable import json_bytes
 
 if TYPE_CHECKING:
     from audit_logging.cli.schedule import Schedule
@@ -106,7 +107,7 @@ def _write_subject(reader: AuditReader, subject: str, period: Period | None, pat
                 total += 1
                 if total <= MOST_EVENTS:
                     shown.append(event)
-                file.write(orjson.dumps(event.document, option=orjson.OPT_APPEND_NEWLINE))
+                file.write(json_bytes(event.document, orjson.OPT_APPEND_NEWLINE))
         page = subject_page(subject, period, shown, total, dt.datetime.now(dt.timezone.utc))
         write_durably(path, page.encode())
     click.echo(f"Wrote what the trail holds about {subject}, {total:,} events, to {path} and {beside}.")

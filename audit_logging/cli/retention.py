@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from audit_logging.cli.options import connection_options, json_option
-from audit_logging.cli.output import print_json, table
+from audit_logging.cli.output import print_json, printable, table
 from audit_logging.cli.schedule import only_run
 
 if TYPE_CHECKING:
@@ -66,7 +66,8 @@ def plan(*, settings: Settings, retention_days: int | None, at: str | None, as_j
     _print_outlooks(found)
     click.echo(f"\n{found.promise}")
     for hold in found.holds_in_force:
-        click.echo(f"Hold {hold.id} since {hold.placed_at[:10]}, by {hold.placed_by}: {hold.covers} ({hold.reason}).")
+        told = f"Hold {hold.id} since {hold.placed_at[:10]}, by {hold.placed_by}: {hold.covers} ({hold.reason})."
+        click.echo(printable(told))
 
 
 @retention.command()
@@ -115,7 +116,7 @@ def apply(
         print_json(report_as_json(report))
         return
     for line in summary(report):
-        click.echo(line)
+        click.echo(printable(line))
     click.echo(report.plan.promise)
 
 
@@ -156,7 +157,7 @@ def verify(*, settings: Settings, retention_days: int | None, as_json: bool) -> 
         table(("backing index", "state", "oldest event", "leaves", "finding"), rows)
         click.echo(f"\n{found.plan.promise}")
         for problem in found.policy_problems:
-            click.echo(problem)
+            click.echo(printable(problem))
         click.echo(f"{len(found.problems) or 'No'} problem{'' if len(found.problems) == 1 else 's'}.")
     if found.problems:
         sys.exit(EXIT_FINDING)

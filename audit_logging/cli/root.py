@@ -124,7 +124,11 @@ def run(arguments: list[str] | None = None) -> Any:
         error.show()
         sys.exit(error.exit_code)
     except AuditError as error:
-        click.echo(f"Error: {error}", err=True)
+        from audit_logging.query.printable import printable  # here, for it is not needed when all goes well
+
+        # Servers and events speak in errors, too.
+        told = "\n".join(map(printable, str(error).split("\n")))
+        click.echo(f"Error: {told}", err=True)
         sys.exit(error.exit_code)
     except PipeClosedError:
         # What is still buffered goes nowhere, so that the interpreter's own flush at the end stays quiet too.

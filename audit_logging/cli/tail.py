@@ -6,12 +6,11 @@ import os
 from typing import TYPE_CHECKING
 
 import click
-import orjson
 
 from audit_logging.cli.filtering import NEGATIVES, filter_options, open_reader
 from audit_logging.cli.options import connection_options
 from audit_logging.cli.output import event_row
-from audit_logging.query.printable import printable
+from audit_logging.query.printable import json_bytes, printable
 
 if TYPE_CHECKING:
     from audit_logging.query.event import Event
@@ -73,7 +72,7 @@ class _Outages:
 
 
 def _write_json(event: Event) -> None:
-    click.echo(orjson.dumps(event.to_dict()).decode())
+    click.echo(json_bytes(event.to_dict()).decode())
 
 
 def _write_line(event: Event) -> None:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import re
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Final, Literal, get_args
 
-import orjson
 from fastapi.responses import StreamingResponse
 
 from audit_logging.errors import AuditError
 from audit_logging.integrations.fastapi_problems import HEADERS
 from audit_logging.integrations.fastapi_readings import EXPORTED
 from audit_logging.query.formats import FORMATS
+from audit_logging.query.printable import json_bytes
 from audit_logging.query.questions import now
 
 if TYPE_CHECKING:
@@ -22,33 +21,6 @@ if TYPE_CHECKING:
 
     from audit_logging.integrations.fastapi_readings import Reading
     from audit_logging.query.event import Event
-
-# Marks of writing direction and control characters above ASCII, which steer terminals and editors: categories Cc, Cf,
-# Zl and Zp of Unicode. JSON itself escapes those of ASCII but one.
-_UNSEEN: Final = re.compile(
-    "[\x7f-\x9f\xad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
-    "\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001-\U000e007f]"
-)
-
-
-def json_bytes(value: Any) -> bytes:
-    """Return *value* as JSON in which what cannot be seen is escaped; it is the same value to every parser.
-
-    Example:
-        >>> json_bytes({"name": "\u202eevil"})
-        b'{"name":"\\\\u202eevil"}'
-    """
-    json = orjson.dumps(value)
-    if json.isascii() and b"\x7f" not in json:
-        return json
-    # Outside its texts JSON is plain ASCII, so that whatever is found here stands inside one.
-    return _UNSEEN.sub(_escape, json.decode()).encode()
-
-
-def _escape(match: re.Match[str]) -> str:
-    units = match[0].encode("utf-16-be")
-    return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
-
 
 FormatName = Literal["ndjson", "json", "csv"]
 assert set(FORMATS) == set(get_args(FormatName))
