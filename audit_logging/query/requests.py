@@ -47,7 +47,8 @@ class AheadRequests:
     def begin(self, request: Request) -> None:
         """Send a request whose answer :meth:`take` returns."""
         self._begun = self._pool.submit(self._send, request)
-        time.sleep(0)  # let it be sent before this thread goes on to be busy
+        # Let it be sent before this thread goes on to be busy; a mere yield may go to the thread that writes the file.
+        time.sleep(0.0005)
 
     def take(self) -> bytes:
         """Return the answer to what was begun."""
