@@ -7,7 +7,18 @@ from importlib import import_module
 
 from bench.measuring import print_table
 
-MEASUREMENTS = ("emit", "outage", "search", "storage", "privacy", "export", "verify", "drain", "rest")
+MEASUREMENTS = (
+    "emit",
+    "durability",
+    "outage",
+    "search",
+    "storage",
+    "privacy",
+    "export",
+    "verify",
+    "drain",
+    "rest",
+)
 """The modules of this package that measure something, in the order in which they run."""
 
 

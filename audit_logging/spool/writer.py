@@ -10,10 +10,10 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import threading
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from audit_logging.errors import SpoolWriteError
+from audit_logging.spool.commit import GroupCommit
 from audit_logging.spool.segment import encode_header, encode_record, segment_name, segments_of
 from audit_logging.spool.stock import STREAM
 
@@ -50,7 +50,7 @@ class SpoolWriter:
         self._at = (_Segment(-1, 1, 0), 0, 0)
         self._roll_at = 0
         self._in_doubt = 0  # the size of a record of which it is not known whether it was written
-        self._sync_lock = threading.Lock()
+        self._commit = GroupCommit()
         self._synced = 0
         self._named = 0  # the first sequence of the segment whose name was synced last
         self._lost_from, self._lost_to = _OPEN, 0  # what no sync vouches for any more
@@ -128,7 +128,7 @@ class SpoolWriter:
             os.close(descriptor)
             path.unlink()
             raise
-        with self._sync_lock:
+        with self._commit.turn:
             self._at = _Segment(descriptor, sequence + 1, appended), sequence, appended + len(header)
             self._roll_at = appended + self._segment_max_bytes
             if self._lost_to == _OPEN:
@@ -145,21 +145,28 @@ class SpoolWriter:
             SpoolWriteError: The disk refused. After that the kernel may call clean what never reached the disk, so
                 no later call vouches for these records, and the segment is given up for a new one.
         """
-        with self._sync_lock:
+        while True:
+            is_synced = self._synced >= sequence  # asked first, since what is lost counts as synced afterwards
             if self._lost_from <= sequence <= self._lost_to:
                 raise self._not_synced("an earlier attempt failed")
-            if self._synced >= sequence:
+            if is_synced:
                 return
-            segment, reached, _ = self._at
-            try:
-                self._sync_earlier_segments(segment)
-                os.fdatasync(segment.descriptor)
-                self._sync_names(segment)
-            except OSError as error:
-                self._lost_from, self._lost_to = min(self._lost_from, self._synced + 1), _OPEN
-                self._roll_at = 0
-                raise self._not_synced(error.strerror) from error
-            self._synced = reached
+            self._commit.share(lambda: self._sync_to(sequence))
+
+    def _sync_to(self, sequence: int) -> bool:
+        if self._synced >= sequence:  # by whoever had the turn before
+            return False
+        segment, reached, _ = self._at
+        try:
+            self._sync_earlier_segments(segment)
+            os.fdatasync(segment.descriptor)
+            self._sync_names(segment)
+        except OSError as error:
+            self._lost_from, self._lost_to = min(self._lost_from, self._synced + 1), _OPEN
+            self._roll_at = 0
+            raise self._not_synced(error.strerror) from error
+        self._synced = reached
+        return True
 
     def _not_synced(self, why: str | None) -> SpoolWriteError:
         return SpoolWriteError(
@@ -197,7 +204,7 @@ class SpoolWriter:
 
     def close(self) -> None:
         """Close the segment. Nothing can be appended afterwards."""
-        with self._sync_lock:
+        with self._commit.turn:
             segment, sequence, appended = self._at
             if segment.descriptor >= 0:
                 self._at = segment._replace(descriptor=-1), sequence, appended

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import signal
 import sys
+import threading
 import time
 from contextlib import contextmanager
 
@@ -109,6 +110,25 @@ def test_a_handler_that_raises_costs_no_number_and_no_event(tmp_path, writer):
     messages = messages_in(tmp_path)
     assert len(messages) == len(set(messages))
     assert set(returned) <= set(messages) <= {*returned, *uncertain}
+
+
+def test_a_handler_that_raises_in_a_sync_is_in_no_other_threads_way(writer):
+    """The turn at the disk is given back, whenever it strikes."""
+    interrupted = 0
+    with handling(raise_interrupted):
+        for moment in range(1, 80):
+            sequence = writer.append(document(f"{moment}"))
+            try:
+                send_at(moment)
+                writer.sync(sequence, "id")
+            except InterruptedError:
+                interrupted += 1
+            sys.setprofile(None)
+            other = threading.Thread(target=writer.sync, args=(sequence, "id"), daemon=True)
+            other.start()
+            other.join(20)
+            assert not other.is_alive()
+    assert interrupted > 10
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Python's own files, left open by it
