@@ -20,6 +20,7 @@ from audit_logging.settings import DEFAULT_STREAM
 from audit_logging.spool.closed import DEAD_LETTERS, ClosedWriters
 from audit_logging.spool.cursor import Cursor
 from audit_logging.spool.lock import FileLock
+from audit_logging.spool.refusals import Refusals
 from audit_logging.spool.sent import Sent
 from audit_logging.spool.stock import STREAM
 
@@ -137,6 +138,7 @@ class SpoolDirectory:
             _write_private(unborn / STREAM, self.stream)
             Cursor.create(unborn)
             Sent.create(unborn)
+            Refusals.create(unborn)
             born.lock_new()
             born.path = unborn.rename(self.path / writer)
         except BaseException as error:

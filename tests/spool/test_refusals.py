@@ -1,5 +1,7 @@
 """The journal of refused events, and the mark of what may have been sent."""
 
+import threading
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,11 +32,38 @@ def test_a_torn_line_spoils_no_other(tmp_path_factory, cut, reason):
     journal.note("refused", {2: reason})
     data = (path / REFUSALS).read_bytes()
     (path / REFUSALS).write_bytes(data[: max(len(whole), len(data) - cut)])
+    journal = Refusals(path)
     journal.note("dead", {3: "third"})
     found = Refusals(path).read()
     assert found[1] == Refusal("refused", "first")
     assert found[3] == Refusal("dead", "third")
     assert found.get(2) in (None, Refusal("refused", reason))
+
+
+def test_refusals_are_noted_on_a_full_disk(small_disk):
+    """Until the room that was made for them is used up; what is noted then is an error, and spoils nothing."""
+    Refusals.create(small_disk)
+    fill(small_disk)
+    journal = Refusals(small_disk)
+    noted = {}
+    with pytest.raises(OSError, match=r"not written whole|No space"):
+        for sequence in range(1, 1000):
+            journal.note("refused", {sequence: "why " * 20})
+            noted[sequence] = Refusal("refused", "why " * 20)
+    assert len(noted) > 100
+    assert Refusals(small_disk).read() == noted
+
+
+def test_threads_note_side_by_side(tmp_path):
+    """The shipper has several requests under way."""
+    Refusals.create(tmp_path)
+    journal = Refusals(tmp_path)
+    threads = [threading.Thread(target=journal.note, args=("refused", {number: "why"})) for number in range(50)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert Refusals(tmp_path).read().keys() == set(range(50))
 
 
 def test_a_disk_that_refuses_is_an_error(tmp_path):
