@@ -110,7 +110,7 @@ FORK_AMID_LOCKS = """
         if not (child := (ctypes.PyDLL(None) if how == "raw" else os).fork()):
             try:
                 emit_in_threads()
-                print(trail.writer_id, *ids, flush=True)
+                os.write(1, " ".join([trail.writer_id, *ids, "\\n"]).encode())  # whole, whoever else writes
             finally:
                 os._exit(0)
         children.append(child)

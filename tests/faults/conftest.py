@@ -4,6 +4,7 @@ import pytest
 
 from audit_logging.opensearch.admin import AuditAdmin
 from audit_logging.shipping import backoff
+from tests.faults.programs import Programs
 from tests.faults.proxy import FaultProxy
 
 
@@ -27,3 +28,10 @@ def through_proxy(prepared, proxy):
     """Settings that lead through the proxy, in small batches."""
     small = {"batch_seconds": 0.01, "batch_max_bytes": 20_000, "opensearch_timeout_seconds": 1.0}
     return prepared.model_copy(update={"opensearch_url": (proxy.url,), **small})
+
+
+@pytest.fixture
+def programs(settings):
+    """Programs of many processes on a stream that is set up."""
+    AuditAdmin(settings=settings).setup()
+    return Programs(settings)

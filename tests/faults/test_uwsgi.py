@@ -1,0 +1,70 @@
+"""uWSGI, which forks without telling Python: each worker notices, and is a writer of its own."""
+
+import os
+import signal
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from audit_logging.local.instance import free_port
+from tests.faults.programs import get, until
+
+pytestmark = [pytest.mark.server, pytest.mark.slow]
+
+
+def uwsgi(programs, port, *options, **environment):
+    command = [str(Path(sys.executable).with_name("uwsgi")), "--http-socket", f"127.0.0.1:{port}", "--master"]
+    served = ["--module", "tests.faults.emitting:application", "--virtualenv", sys.prefix, "--need-app"]
+    # What stands in the guide, and nothing else that has to do with this library.
+    recipe = ["--enable-threads", "--die-on-term"]
+    return programs.start(*command, *served, *recipe, "--processes", "2", *options, **environment)
+
+
+def get_many(port, path, times):
+    """Return the processes that answered."""
+    with ThreadPoolExecutor(4) as pool:
+        return {pid for pid in pool.map(lambda _: get(port, path), range(times)) if pid}
+
+
+@pytest.mark.parametrize(
+    ("options", "environment"),
+    [
+        ([], {}),
+        (["--threads", "4"], {}),
+        (["--lazy-apps"], {"AUDIT_TEST_EMIT_AT_IMPORT": "1"}),
+        (["--lazy-apps", "--threads", "4"], {"AUDIT_TEST_EMIT_AT_IMPORT": "1"}),
+        (["--max-requests", "5", "--min-worker-lifetime", "0"], {}),
+    ],
+    ids=["preloaded", "preloaded, threads", "lazy", "lazy, threads", "preloaded, recycled"],
+)
+def test_workers_that_are_killed_and_stopped(programs, options, environment):
+    """One by `kill -9` in the middle of a request, the others by TERM, which ship before they end."""
+    port = free_port()
+    with uwsgi(programs, port, *options, **environment) as master:
+        until(lambda: get(port, "/1"), master)
+        workers = get_many(port, "/5", 20)
+        assert get(port, "/3/killed") == ""
+        workers |= get_many(port, "/5", 20)
+        os.kill(master.pid, signal.SIGTERM)
+        master.wait(30)
+    events = programs.reckon()
+    writers = {event.get("audit.integrity.writer"): str(event.get("process.pid")) for event in events}
+    assert len(workers) > 2
+    assert workers <= set(writers.values())
+    assert len(writers) == len(set(writers.values()))
+
+
+def test_a_preloaded_application_that_emitted_before_its_workers_were_forked(programs):
+    """The master's own events ship from the master, and no worker writes into its spool."""
+    port = free_port()
+    with uwsgi(programs, port, AUDIT_TEST_EMIT_AT_IMPORT="1", AUDIT_SHIP="false") as master:
+        until(lambda: get(port, "/1"), master)
+        workers = get_many(port, "/5", 20)
+        os.kill(master.pid, signal.SIGTERM)
+        master.wait(30)
+    events = programs.reckon()
+    (first,) = (event for event in events if event.user_id == "at-import")
+    assert str(first.get("process.pid")) not in workers
+    assert sum(event.get("process.pid") == first.get("process.pid") for event in events) == 1
