@@ -68,7 +68,8 @@ def concerns(accounts: Accounts, limit_bytes: int, now: dt.datetime | None = Non
     if dead := accounts.total.dead:
         yield Concern(
             "dead letters",
-            f"OpenSearch refused {count_of(dead, 'event')} even in quarantine; the disk keeps {'it' if dead == 1 else 'them'}.",
+            f"OpenSearch refused {count_of(dead, 'event')} even in quarantine; the disk keeps"
+            f" {'it' if dead == 1 else 'them'}.",
             f"`audit-logging spool dead list --spool-dir {accounts.spool_dir}` says why; mend that, then"
             f" `audit-logging spool dead replay --all --spool-dir {accounts.spool_dir}`.",
         )
