@@ -21,6 +21,7 @@ from audit_logging.shipping.dead_letters import DeadLetters
 from audit_logging.spool import closed
 from audit_logging.spool.closed import ClosedWriters
 from audit_logging.spool.directory import SpoolDirectory
+from audit_logging.spool.lock import FileLock
 from audit_logging.spool.reader import SpoolReader
 from audit_logging.spool.refusals import Refusals
 from audit_logging.spool.segment import Record, encode_record
@@ -72,8 +73,8 @@ class History(RuleBasedStateMachine):
         self.directory = SpoolDirectory(self.path / "spool")
         self.letters = DeadLetters(self.directory.dead_letters, "audit-events")
         self.writers = []
-        self.before, closed.MOST_BYTES = closed.MOST_BYTES, 600
-        self.lines, closed._KEPT_LINES = closed._KEPT_LINES, 2
+        self.before, closed.MOST_BYTES = closed.MOST_BYTES, 100
+        self.lines, closed._KEPT_LINES = closed._KEPT_LINES, 1
 
     def teardown(self):
         for writer in self.open_ones():
@@ -189,7 +190,7 @@ class History(RuleBasedStateMachine):
 
 
 TestHistory = History.TestCase
-TestHistory.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestHistory.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
 
 
 @pytest.fixture
@@ -280,6 +281,42 @@ class TestWriters:
         alive.home.remove()
         (account,) = take_accounts(tmp_path).closed
         assert (account.writer, account.balance.indexed) == (alive.id, 3)
+
+    def test_many_closed_writers_become_a_sum_but_for_those_with_letters(self, tmp_path, monkeypatch):
+        """A server that recycles its workers for years must not fill the disk with them."""
+        monkeypatch.setattr(closed, "MOST_BYTES", 1000)
+        monkeypatch.setattr(closed, "_KEPT_LINES", 3)
+        directory = SpoolDirectory(tmp_path)
+        for number in range(30):
+            living = Living(directory, number)
+            append(living, 2)
+            SpoolReader(living.home.path).acknowledge(2)
+            if number == 4:
+                DeadLetters(directory.dead_letters, "audit-events").keep(Record(1, b"{}"), living.id, "why")
+                Refusals(living.home.path).note("dead", {1: "why"})
+            elif number == 5:  # killed before its directory went, so that it comes once more
+                ClosedWriters(tmp_path).note(living.home.path)
+                living.home.release()
+                continue
+            living.home.remove()
+        assert (tmp_path / closed.CLOSED).stat().st_size < 2000
+        accounts = take_accounts(tmp_path)
+        assert accounts.total == Balance(emitted=60, indexed=59, dead=1)
+        assert sum(account.writers for account in accounts.closed) == 29
+        assert [account.writer for account in accounts.writers] == [f"{5:020x}"]
+        (dead,) = (account for account in accounts.closed if account.balance.dead)
+        assert (dead.writer, dead.dead_sequences) == (f"{4:020x}", (1,))
+
+    def test_a_line_is_not_waited_for_for_ever(self, left, tmp_path, monkeypatch):
+        """Whoever holds the lock may have been stopped."""
+        monkeypatch.setattr(closed, "_LOCK_SECONDS", 0.0)
+        holder = FileLock()
+        (tmp_path / "closed.lock").touch()
+        assert holder.take(tmp_path / "closed.lock")
+        left[0].home.remove()
+        assert not left[0].home.path.exists()
+        assert take_accounts(tmp_path).closed == ()
+        holder.release()
 
     def test_another_users_spool_is_refused_in_words(self, tmp_path, monkeypatch):
         """An empty account would be a lie."""
