@@ -309,6 +309,8 @@ class Trail:
 
     def health(self) -> Health:
         """Return how this end of the trail is."""
+        if not same_process[0]:
+            begin_anew()
         return self._probe.examine(self._writer, self._shipper)
 
     def shutdown(self, timeout: float) -> int:

@@ -16,6 +16,7 @@ from audit_logging.shipping.dead_letters import DeadLetters
 from audit_logging.spool.segment import Record
 from tests.faults.proxy import FaultProxy
 from tests.spool.conftest import fill, small_disk  # noqa: F401 - a fixture
+from tests.test_forks import in_child, raw_fork
 
 
 @pytest.fixture
@@ -137,6 +138,13 @@ def test_dead_letters(trail):
     assert (trail.health().status, kinds(trail)) == ("degraded", ["dead letters"])
 
 
+def test_a_forked_child_speaks_for_itself(trail):
+    """And not of what its parent has waiting."""
+    emit(trail, 3)
+    assert in_child(raw_fork, lambda: trail.health().waiting) == 0
+    assert trail.health().waiting == 3
+
+
 @pytest.mark.server
 class TestShipper:
     @pytest.fixture
@@ -169,5 +177,8 @@ class TestShipper:
         """Whatever stopped it."""
         emit(trail)
         assert trail.flush(20)
-        trail._shipper.finish(5)
+        shipper = trail._shipper
+        shipper._stopping.set()
+        shipper.hurry()
+        assert shipper.wait(10)
         assert kinds(trail) == ["shipper stopped"]
