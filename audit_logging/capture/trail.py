@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import os
@@ -124,17 +125,17 @@ class Trail:
         if not same_process[0]:
             begin_anew()
         durability = self._durabilities.of(event_type, durability)
+        indexed = durability == "indexed"
+        if indexed and self.settings.ship and not self.settings.opensearch_url:
+            raise SettingsError("durability 'indexed' needs an opensearch_url to be acknowledged by.")
         writer = self._writer
+        if not self._begun:
+            self._start_chain(writer)  # before the document is made, so that the begin bears the earlier time
         signer = self._signer if event_type in SIGNED_TYPES and origin is None else None
         if signer is not None:
             facts = {**facts, CHAIN: writer.id}
         document = self._document(event_type, facts, origin)
-        indexed = durability == "indexed"
-        if indexed and self.settings.ship and not self.settings.opensearch_url:
-            raise SettingsError("durability 'indexed' needs an opensearch_url to be acknowledged by.")
         try:
-            if not self._begun:
-                self._start_chain(writer)
             sequence = writer.append(document, awaited=indexed, signer=signer)
         except WriterClosedError:  # another thread shuts down at this moment; this one begins again
             return self.emit(event_type, facts, durability, origin=origin)
@@ -177,7 +178,9 @@ class Trail:
             if writer.sequence:
                 return
             about = {"checkpoint_seconds": self.settings.checkpoint_seconds, "stream": self.settings.stream}
-            self._vouch(writer, STARTED, about, [head for head in self._signer.heads if head.writer != writer.id])
+            heads = [head for head in self._signer.heads if head.writer != writer.id]
+            with contextlib.suppress(WriterClosedError):  # whoever appends to it next meets that too
+                self._vouch(writer, STARTED, about, heads)
 
     def _checkpoint(self) -> None:
         """Sign how far this writer came, and vouch for those that ended beside it since."""

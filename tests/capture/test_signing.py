@@ -62,6 +62,7 @@ class TestChain:
         assert [is_signed(event, keys) for event in events] == [True, False, True]
         assert events[0].metadata["chain"] == events[0].writer
         assert events[0].metadata["checkpoint_seconds"] == "300.0"
+        assert [event.time for event in events] == sorted(event.time for event in events)
 
     def test_the_context_of_the_first_event_is_not_that_of_the_begin(self, settings):
         import audit_logging as audit
