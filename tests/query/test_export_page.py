@@ -101,6 +101,8 @@ def test_every_document_comes_out_whole_and_at_its_place(hits):
         assert moment == document["@timestamp"][:-1].encode()
         seal = document.get("audit", {}).get("integrity")
         assert (writer, sequence) == ((seal["writer"].encode(), seal["sequence"]) if seal else UNSEALED)
+    named = [(doc_id, orjson.loads(line)) for doc_id, line in page.documents()]
+    assert named == [(orjson.loads(doc_id), orjson.loads(source)) for doc_id, _, source in hits]
     if hits:
         assert page.last == [len(hits) - 1, SEPARATOR.number]
 

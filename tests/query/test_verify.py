@@ -14,12 +14,14 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from audit_logging.capture.trail import Trail as WriterTrail
 from audit_logging.errors import (
     EventFileError,
     FilterError,
     IncompleteResultError,
     NotFoundError,
     ProofError,
+    RefusedError,
 )
 from audit_logging.integrity.sealed_event import read_sealed_event
 from audit_logging.query import AuditReader
@@ -176,6 +178,28 @@ class TestStream:
         (tmp_path / "heads.ndjson").write_bytes(b"".join(each + b"\n" for each in one.written if b"audit.st" in each))
         [finding] = reader.verify(checkpoints=[tmp_path / "heads.ndjson"]).findings
         assert (finding.kind, finding.sequence, finding.last) == ("truncated", 21, 53)
+
+    def test_an_older_server_is_read_by_scroll(self, trail, reader, public_key, small_pages, monkeypatch):
+        def refuse(*_):
+            raise RefusedError("no", status=400, error_type="parsing", reason="no mapping for [_shard_doc]")
+
+        store(trail, author(1).life(20).written)
+        monkeypatch.setattr(view_module.PointInTime, "__init__", refuse)
+        report = reader.verify()
+        assert (report.findings, report.events) == ((), 23)
+        stats = trail.client.request("GET", f"/{trail.settings.stream}/_stats/search")["_all"]["total"]["search"]
+        assert stats["scroll_current"] == 0
+
+    def test_protected_fields_are_hashed_as_they_are_stored(self, trail, settings):
+        """A reader shows them decrypted; what was sealed is the cipher text."""
+        protecting = settings.model_copy(update={"erasable_fields": frozenset({"user_email"}), "signing": True})
+        writer = WriterTrail(protecting)
+        event_id = writer.emit("user.login", {"user_id": "u-1", "user_email": "ann@example.org"})
+        assert writer.shutdown(10) == 0
+        trail.client.request("POST", f"/{settings.stream}/_refresh")
+        with AuditReader(settings=protecting) as reader:
+            assert reader.verify().findings == ()
+            assert len(reader.prove(event_id).events) == 2
 
     def test_a_trail_that_leaves_while_it_is_read_is_no_clean_one(self, trail, reader, public_key, small_pages):
         store(trail, author(1).life(20).written)
