@@ -27,7 +27,7 @@ from starlette.convertors import PathConvertor, register_url_convertor
 
 from audit_logging.errors import FilterError, NotFoundError, SettingsError
 from audit_logging.integrations.fastapi_access import Access, all_of, granted_by
-from audit_logging.integrations.fastapi_export import MEDIA_TYPES, Export, ExportResponse, FormatName
+from audit_logging.integrations.fastapi_export import MEDIA_TYPES, Export, ExportResponse, FormatName, content_of
 from audit_logging.integrations.fastapi_parameters import filter_of_query
 from audit_logging.integrations.fastapi_problems import HEADERS, ProblemRoute, responses
 from audit_logging.integrations.fastapi_readings import SEARCHED, Reading, Readings
@@ -223,7 +223,7 @@ def _add_statistics(router: APIRouter, reading: Callable[..., Any], max_limit: i
 
 
 def _add_export(router: APIRouter, reading: Callable[..., Any]) -> None:
-    content: dict[str, Any] = {media_type: {} for media_type in MEDIA_TYPES.values()}
+    content = {media_type: {"example": content_of(name, EXAMPLE)} for name, media_type in MEDIA_TYPES.items()}
 
     @router.get("/audit-export", responses={**responses(), 200: {"content": content}}, response_class=StreamingResponse)
     async def export_events(

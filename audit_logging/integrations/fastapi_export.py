@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
+import orjson
 from fastapi.responses import StreamingResponse
 
 from audit_logging.errors import AuditError
@@ -31,6 +32,13 @@ MEDIA_TYPES: Final[dict[str, str]] = {
     "csv": "text/csv",
 }
 """What each of the formats of an export is to a browser."""
+
+
+def content_of(name: str, document: dict[str, Any]) -> Any:
+    """Return what an export of one event is, for the API's description."""
+    format_ = FORMATS[name]
+    content = format_.begin + format_.encode([json_bytes(document)], first=True) + format_.end
+    return orjson.loads(content) if name == "json" else content.decode()
 
 
 class Export:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import csv
+import io
 import json
 import socket
 import unicodedata
@@ -22,7 +24,7 @@ import audit_logging as audit
 from audit_logging.capture.configuration import swap_trail
 from audit_logging.capture.trail import Trail as CaptureTrail
 from audit_logging.errors import IncompleteResultError, SettingsError, SpoolFullError
-from audit_logging.integrations.fastapi import Access, audit_router
+from audit_logging.integrations.fastapi import EXAMPLE, Access, audit_router
 from audit_logging.integrations.fastapi_parameters import filter_of_query
 from audit_logging.integrations.fastapi_problems import problem_of
 from audit_logging.query.filter import Filter
@@ -415,6 +417,14 @@ class TestDescription:
         assert Filter.of(**query)
         assert get["responses"]["200"]["content"]["application/json"]["example"]["events"]
         assert "application/problem+json" in get["responses"]["422"]["content"]
+
+    def test_an_export_shows_the_same_event_in_every_format(self):
+        content = application(ELSEWHERE).openapi()["paths"]["/admin/audit-export"]["get"]["responses"]["200"]["content"]
+        shown = {media_type: each["example"] for media_type, each in content.items()}
+        assert shown["application/json"] == [EXAMPLE]
+        assert json.loads(shown["application/x-ndjson"]) == EXAMPLE
+        [row] = csv.DictReader(io.StringIO(shown["text/csv"], newline=""))
+        assert (row["user_id"], json.loads(row["document"])) == ("u-42", EXAMPLE)
 
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
