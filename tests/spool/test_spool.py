@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from audit_logging.errors import SpoolWriteError
 from audit_logging.spool.directory import SpoolDirectory
@@ -221,60 +220,3 @@ class file_size_limit:
 
         resource.setrlimit(resource.RLIMIT_FSIZE, self.before)
         signal.signal(signal.SIGXFSZ, self.signal)
-
-
-class SpoolMachine(RuleBasedStateMachine):
-    """Append, read, acknowledge, crash and restart in any order, against a list."""
-
-    def __init__(self):
-        super().__init__()
-        import tempfile
-        from pathlib import Path
-
-        self.folder = tempfile.TemporaryDirectory()
-        self.home = SpoolDirectory(Path(self.folder.name)).create(WRITER)
-        self.writer = SpoolWriter(self.home.path, WRITER, 4096)
-        self.reader = SpoolReader(self.home.path)
-        self.model = []
-        self.read = self.acknowledged = 0
-
-    @rule(payload=st.binary(min_size=1, max_size=3000), times=st.integers(1, 5))
-    def append(self, payload, times):
-        for _ in range(times):
-            self.writer.append(payload)
-            self.model.append(payload)
-
-    @rule(max_bytes=st.integers(1, 10_000))
-    def read_some(self, max_bytes):
-        records = self.reader.read(max_bytes)
-        expected = self.model[self.read : self.read + len(records)]
-        assert [record.payload for record in records] == expected
-        assert sequences(records) == list(range(self.read + 1, self.read + len(records) + 1))
-        assert bool(records) == (self.read < len(self.model))
-        self.read += len(records)
-
-    @rule(data=st.data())
-    def acknowledge(self, data):
-        if self.read > self.acknowledged:
-            self.acknowledged = data.draw(st.integers(self.acknowledged + 1, self.read))
-            self.reader.acknowledge(self.acknowledged)
-
-    @rule()
-    def crash_of_the_shipper(self):
-        self.reader = SpoolReader(self.home.path)
-        self.read = self.acknowledged
-
-    @invariant()
-    def what_is_not_acknowledged_is_there(self):
-        waiting = SpoolReader(self.home.path)
-        assert waiting.acknowledged == self.acknowledged
-        assert waiting.count_waiting() == len(self.model) - self.acknowledged
-
-    def teardown(self):
-        self.writer.close()
-        self.home.release()
-        self.folder.cleanup()
-
-
-TestSpoolMachine = SpoolMachine.TestCase
-TestSpoolMachine.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
