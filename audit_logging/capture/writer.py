@@ -53,6 +53,7 @@ class Writer:
         self._unsettled: SealedDocument | None = None  # what was to be written when a signal's handler raised
         self._home: WriterDirectory | None = None
         self._spool: SpoolWriter | None = None
+        self._closed_spool: SpoolWriter | None = None  # whose last events may still be waited for
         self._closed = False
         self._bytes_allowed = settings.spool_max_bytes  # of all that was ever appended: what became free is added
         self._awaited: dict[int, str] = {}
@@ -212,9 +213,10 @@ class Writer:
         Raises:
             SpoolWriteError: The disk refused. The event is in the spool.
         """
-        assert self._spool is not None
+        spool = self._spool or self._closed_spool
+        assert spool is not None
         try:
-            self._spool.sync(sequence)
+            spool.sync(sequence)
         except SpoolWriteError as error:
             error.event_id = event_id
             raise
@@ -278,7 +280,7 @@ class Writer:
                     self._home.remove()
                 else:  # whoever ships what remains, or is shipping now, removes it
                     self._home.release()
-            self._spool = self._home = None
+            self._closed_spool, self._spool, self._home = self._spool or self._closed_spool, None, None
             return remaining
 
     def abandon(self) -> None:

@@ -159,8 +159,12 @@ class SpoolWriter:
         segment, reached, _ = self._at
         try:
             self._sync_earlier_segments(segment)
-            os.fdatasync(segment.descriptor)
-            self._sync_names(segment)
+            if segment.descriptor >= 0:
+                os.fdatasync(segment.descriptor)
+            else:  # it was closed meanwhile; where nothing is left, all of it was acknowledged
+                _sync(self._directory / segment_name(segment.first))
+            if self._directory.exists():
+                self._sync_names(segment)
         except OSError as error:
             self._lost_from, self._lost_to = min(self._lost_from, self._synced + 1), _OPEN
             self._roll_at = 0
@@ -203,7 +207,7 @@ class SpoolWriter:
             os.close(descriptor)
 
     def close(self) -> None:
-        """Close the segment. Nothing can be appended afterwards."""
+        """Close the segment. Nothing can be appended afterwards; what was can still be synced."""
         with self._commit.turn:
             segment, sequence, appended = self._at
             if segment.descriptor >= 0:

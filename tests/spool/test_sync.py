@@ -7,13 +7,16 @@ its fault fails, and the ones that follow succeed without anything having reache
 import errno
 import os
 import random
+import shutil
 import threading
 from pathlib import Path
 
 import pytest
 
 from audit_logging.capture.trail import Trail
+from audit_logging.capture.writer import Writer
 from audit_logging.errors import SpoolWriteError
+from audit_logging.events.document import Document
 from audit_logging.settings import Settings
 from audit_logging.spool.directory import SpoolDirectory
 from audit_logging.spool.reader import SpoolReader
@@ -166,6 +169,20 @@ def test_many_threads_hear_of_it_and_nobody_else_is_told_a_lie(home, disk, seed)
     assert set(safe) <= disk.sequences(home.path)
     assert sorted(safe + doubtful) == [record.sequence for record in SpoolReader(home.path).read(1 << 30)]
     writer.close()
+
+
+def test_what_was_appended_before_a_shutdown_is_synced_after_it(tmp_path, disk):
+    """Another thread shuts the trail down between an append and its sync; the promise is kept all the same."""
+    writer = Writer(Settings.load(spool_dir=tmp_path, ship=False))
+    canonical = b'{"@timestamp":"2026","audit":{"schema":"1"}}'
+    sequence = writer.append(Document("id", canonical, canonical.index(b'"schema"')))
+    (path,) = SpoolDirectory(tmp_path).writers()
+    writer.close()
+    assert disk.sequences(path) == set()
+    writer.sync(sequence, "id")
+    assert disk.sequences(path) == {1}
+    shutil.rmtree(path)
+    writer.sync(sequence, "id")
 
 
 def test_the_emit_call_raises_with_the_events_id(tmp_path, disk):
