@@ -36,8 +36,9 @@ _CANONICAL: Final = (
 )
 _PLACE: Final = re.compile(_CANONICAL)
 _HIT: Final = re.compile(
-    # The last "sort" is the real one: behind it stand only numbers.
-    rb',?\{"_index":"[^"\\]*","_id":"[^"\\]*","_score":null,"_source":(?=%b)(.*),"sort":\[[-0-9,]*' % _CANONICAL,
+    # A quote inside a name is escaped, so that what has to stand behind the name cannot follow it. The last "sort" is
+    # the real one: behind it stand only numbers.
+    rb',?\{"_index":"[^"]*","_id":"[^"]*","_score":null,"_source":(?=%b)(.*),"sort":\[[-0-9,]*' % _CANONICAL,
     re.DOTALL,
 )
 _OTHER_HIT: Final = re.compile(rb',?\{(?:"_[a-z]+":(?:"(?:[^"\\]|\\.)*"|null|\[[^\[\]{}]*\]),)+"_source":')
