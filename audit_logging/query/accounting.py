@@ -110,8 +110,8 @@ class _Holdings(Connection):
             name,
             "problem",
             f"{self._stream!r} lacks what OpenSearch has acknowledged: {'; '.join(sentences)}.",
-            "If these credentials may see everything, events were deleted: look for them in a snapshot or an archive of"
-            " the stream.",
+            "If these credentials may see everything, events were deleted: `audit-logging verify` names every gap;"
+            " a snapshot or an archive of the stream has what was in it.",
         )
 
     def _missing(self, account: WriterAccount, kept_since: dt.datetime | None) -> tuple[int, int] | None:

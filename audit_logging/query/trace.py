@@ -100,7 +100,7 @@ def trace(event_id: str, settings: Settings) -> Trace:
         here = replace(
             here,
             sentence=f"{here.sentence} It is not in {settings.stream!r} now: it left with its retention period, these"
-            " credentials may not see it, or somebody deleted it.",
+            " credentials may not see it, or somebody deleted it (`audit-logging verify` tells).",
         )
     return replace(here, unasked=unasked)
 
