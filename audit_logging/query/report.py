@@ -35,6 +35,7 @@ TROUBLE: Final = ("audit.quarantined", "audit.dead_lettered")
 _SUBJECT_FIELDS: Final = (
     *("user.id", "user.name", "user.email", "user.target.id", "user.target.name", "user.effective.id", "related.user"),
 )
+_SCOPES: Final = {"chain": "each in its chain", "content": "each by itself, within a filter"}
 _DAYS_SHOWN: Final = 62
 """Up to two months a chart has a column a day, above that one a week."""
 
@@ -52,6 +53,13 @@ class Verified:
     event: Event
     findings: int | None
     kinds: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def scope(self) -> str:
+        """What was verified, in words: all of the trail, or a part."""
+        count, scope = (self.event.metadata.get(name) for name in ("record_count", "scope"))
+        told = (f"{count:,} events" if _is_count(count) else "", _SCOPES.get(scope, str(scope or "")))
+        return ", ".join(filter(None, told))
 
     @classmethod
     def of(cls, event: Event) -> Verified:

@@ -121,13 +121,15 @@ class TestReport:
     )
     def test_the_last_verification_is_told_whenever_it_was(self, trail, reader, findings, sentence):
         """Whatever stands in the event: anybody who may write to the trail may have written it."""
-        metadata = {} if findings is None else {"findings": findings}
+        metadata = {"record_count": 1420, "scope": HOSTILE} | ({} if findings is None else {"findings": findings})
         told = {"event_type": "audit.verified", "user__name": HOSTILE, "message": "the trail was verified"}
         trail.add(event("v-1", "2026-05-01T00:00:00.000000Z", **told, audit__metadata={"findings": 7}))
         trail.add(event("v-2", "2026-06-01T00:00:00.000000Z", **told, audit__metadata=metadata))
         page = report_page(reader.report(Q3))
         told_of = page[page.index("Last verified on 2026-06-01 00:00:00") :]
-        assert sentence in told_of[: told_of.index("</p>")]
+        told_of = told_of[: told_of.index("</p>")]
+        assert sentence in told_of
+        assert "(1,420 events, &lt;script" in told_of
         assert "<script" not in page
         assert "\x1b" not in page
 
