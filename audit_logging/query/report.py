@@ -58,7 +58,7 @@ class Verified:
     def scope(self) -> str:
         """What was verified, in words: all of the trail, or a part."""
         count, scope = (self.event.metadata.get(name) for name in ("record_count", "scope"))
-        told = (f"{count:,} events" if _is_count(count) else "", _SCOPES.get(scope, str(scope or "")))
+        told = (f"{count:,} events" if _is_count(count) else "", _SCOPES.get(str(scope), str(scope or "")))
         return ", ".join(filter(None, told))
 
     @classmethod

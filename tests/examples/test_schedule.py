@@ -99,13 +99,14 @@ def test_cron_runs_every_line(settings, here, tmp_path):
                 check=False,
             )
             assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", ""), command
-        made.append({path.name: path.stat().st_ino for path in state.rglob("audit-*") if path.suffix != ".seg"})
+        written = [path for name in ("exports", "reports", "archive") for path in (state / name).iterdir()]
+        made.append({path.name: path.stat().st_ino for path in written})
     assert made[0] == made[1]
     manifests = list((state / "exports").glob("*.manifest.json"))
     assert len(manifests) == 7
     assert [deviation for manifest in manifests for deviation in check_export(manifest)] == []
     assert len(list((state / "reports").glob("*.html"))) == 7
-    assert {path.stat().st_mode & 0o77 for path in state.rglob("*")} == {0}
+    assert {path.stat().st_mode & 0o77 for path in (*written, state / "exports", state / "reports")} == {0}
 
 
 @pytest.mark.server
