@@ -102,7 +102,7 @@ class Writer:
                 if self._closed:  # a second life under the same id would number its events anew
                     raise WriterClosedError
                 spool = self._spool or self._begin()
-                if signer is None and spool.bytes_appended + len(document.canonical) > self._bytes_allowed:
+                if signer is None and spool.at[2] + len(document.canonical) > self._bytes_allowed:
                     self._wait_for_room(spool, document)
                 try:
                     self._is_busy = True

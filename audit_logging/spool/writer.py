@@ -40,14 +40,16 @@ class SpoolWriter:
         directory: The writer's directory, which is locked by this process.
         writer: The writer's id.
         segment_max_bytes: Size at which a segment is closed and the next begun.
+
+    Attributes:
+        at: The segment, the last sequence that was written, and how many bytes were ever appended, headers included.
     """
 
     def __init__(self, directory: Path, writer: str, segment_max_bytes: int) -> None:
         self._directory = directory
         self._writer = writer
         self._segment_max_bytes = segment_max_bytes
-        # The segment, the last sequence and the bytes appended in all, which must never disagree.
-        self._at = (_Segment(-1, 1, 0), 0, 0)
+        self.at = (_Segment(-1, 1, 0), 0, 0)
         self._roll_at = 0
         self._in_doubt = 0  # the size of a record of which it is not known whether it was written
         self._commit = GroupCommit()
@@ -58,12 +60,12 @@ class SpoolWriter:
     @property
     def sequence(self) -> int:
         """The last sequence that was written."""
-        return self._at[1]
+        return self.at[1]
 
     @property
     def bytes_appended(self) -> int:
         """How many bytes were ever appended, headers included."""
-        return self._at[2]
+        return self.at[2]
 
     def append(self, payload: bytes) -> None:
         """Write one record whole, or leave the segment as it was.
@@ -76,9 +78,9 @@ class SpoolWriter:
         try:
             if self._in_doubt:
                 self.settle()
-            if self._at[2] >= self._roll_at:
+            if self.at[2] >= self._roll_at:
                 self.roll()
-            segment, sequence, appended = self._at
+            segment, sequence, appended = self.at
             self._in_doubt = size
             if (written := os.write(segment.descriptor, record)) < size:
                 _write_all(segment.descriptor, record[written:])
@@ -91,7 +93,7 @@ class SpoolWriter:
                 event_id=None,
                 state="refused",
             ) from error
-        self._at = segment, sequence + 1, appended + size
+        self.at = segment, sequence + 1, appended + size
         self._in_doubt = 0
 
     def settle(self) -> None:
@@ -100,12 +102,12 @@ class SpoolWriter:
         Raises:
             OSError: The disk refused.
         """
-        segment, sequence, appended = self._at
+        segment, sequence, appended = self.at
         if self._in_doubt:
             end = appended - segment.start
             size = os.fstat(segment.descriptor).st_size
             if size == end + self._in_doubt:
-                self._at = segment, sequence + 1, appended + self._in_doubt
+                self.at = segment, sequence + 1, appended + self._in_doubt
             elif size > end:
                 os.ftruncate(segment.descriptor, end)
         self._in_doubt = 0
@@ -117,7 +119,7 @@ class SpoolWriter:
             OSError: The disk refused.
         """
         self.settle()
-        previous, sequence, appended = self._at
+        previous, sequence, appended = self.at
         path = self._directory / segment_name(sequence + 1)
         header = encode_header(self._writer, sequence + 1)
         path.unlink(missing_ok=True)  # without a record in it: what is left of an attempt, or a segment given up
@@ -129,7 +131,7 @@ class SpoolWriter:
             path.unlink()
             raise
         with self._commit.turn:
-            self._at = _Segment(descriptor, sequence + 1, appended), sequence, appended + len(header)
+            self.at = _Segment(descriptor, sequence + 1, appended), sequence, appended + len(header)
             self._roll_at = appended + self._segment_max_bytes
             if self._lost_to == _OPEN:
                 self._lost_to = self._synced = sequence
@@ -156,7 +158,7 @@ class SpoolWriter:
     def _sync_to(self, sequence: int) -> bool:
         if self._synced >= sequence:  # by whoever had the turn before
             return False
-        segment, reached, _ = self._at
+        segment, reached, _ = self.at
         try:
             self._sync_earlier_segments(segment)
             if segment.descriptor >= 0:
@@ -203,15 +205,15 @@ class SpoolWriter:
 
     def close_inherited(self) -> None:
         """Close the file in a forked child, whatever the parent's threads were doing with it."""
-        if (descriptor := self._at[0].descriptor) >= 0:
+        if (descriptor := self.at[0].descriptor) >= 0:
             os.close(descriptor)
 
     def close(self) -> None:
         """Close the segment. Nothing can be appended afterwards; what was can still be synced."""
         with self._commit.turn:
-            segment, sequence, appended = self._at
+            segment, sequence, appended = self.at
             if segment.descriptor >= 0:
-                self._at = segment._replace(descriptor=-1), sequence, appended
+                self.at = segment._replace(descriptor=-1), sequence, appended
                 os.close(segment.descriptor)
 
 
