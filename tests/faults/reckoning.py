@@ -1,5 +1,5 @@
-"""The reckoning after a fault: every event whose call returned is in the stream once, no writer has a gap, and the
-spool's accounts agree with the stream.
+"""The reckoning after a fault: every event whose call returned is in the stream once, no writer has a gap,
+verification finds nothing, and the spool's accounts agree with the stream.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ def reckon(
     client.close()
     with AuditReader(settings=settings) as reader:
         events = list(reader.scan())
+        findings = () if damaged else reader.verify().findings
     seen = Counter(event.id for event in events)
     expected = set(emitted)
     assert not (missing := expected - seen.keys()), f"{len(missing)} events lost, such as {sorted(missing)[:3]}"
@@ -49,6 +50,7 @@ def reckon(
     by_writer = _by_writer(events)
     for writer, sequences in by_writer.items():
         assert sequences == list(range(1, len(sequences) + 1)), f"writer {writer} has a gap or a double"
+    assert findings == (), findings[:3]
     _compare(take_accounts(settings.spool_path), settings.stream, by_writer, damaged)
     return events
 
