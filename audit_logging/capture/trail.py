@@ -63,10 +63,12 @@ class Trail:
         self._console = settings.console if settings.console is not None else _is_at_a_developers_terminal(settings)
         self._key = signing_key(settings)
         if settings.opensearch_url:
-            _check_connection_settings(settings)
+            _prepare_to_connect(settings)
         self._beginning = threading.RLock()
         self._ending: Writer | None = None
         self._start_afresh()
+        # Whatever drawing a document imports is imported now: see _prepare_to_connect.
+        self._builder.build(DEAD_LETTERED, {})
         _trails.add(self)
 
     def _start_afresh(self) -> None:
@@ -350,11 +352,15 @@ def _begin_anew() -> None:
         trail.begin_anew()
 
 
-def _check_connection_settings(settings: Settings) -> None:
+def _prepare_to_connect(settings: Settings) -> None:
     """Fail at start, and not in the background, where TLS files are missing; nothing is connected yet.
 
-    It also imports the client here: a fork during the shipper's first import would leave the child with half a module.
+    What shipping needs is imported here and not by the first event, nor by the shipper's threads: a child that is
+    forked while another thread imports a module waits for that module for ever.
     """
+    import encodings.idna  # noqa: F401 - which the first connection to a host by its name would load
+
+    import audit_logging.shipping.shipper  # noqa: F401 - not by the first event
     from audit_logging.opensearch.client import Client
 
     Client(settings).close()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cache
 from string import Formatter
 from typing import TYPE_CHECKING, Any
 
@@ -67,12 +67,12 @@ class EventType:
         """The keywords that the typed call cannot do without."""
         return tuple(name for name, field in self.fields.model_fields.items() if field.is_required())
 
-    @cached_property
+    @property  # cached below: until Python 3.12 cached_property has a lock, and a child may be forked while it is held
     def model(self) -> type[BaseModel]:
         """The model of all keywords of this type, own and common, built when first needed."""
         return _with_common(self.fields)
 
-    @cached_property
+    @property  # cached below: until Python 3.12 cached_property has a lock, and a child may be forked while it is held
     def lenient_model(self) -> type[BaseModel]:
         """The same with nothing required, for an event whose wrong keywords were set aside."""
         return _lenient_with_common(self.fields)
