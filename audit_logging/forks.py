@@ -72,4 +72,28 @@ def begin_anew() -> None:
             same_process[0] = 1
 
 
-os.register_at_fork(after_in_child=begin_anew)
+_undivided = threading.RLock()
+
+
+def undivided() -> threading.RLock:
+    """Return the lock to hold over what a fork, by Python, must not find half done. Forks wait for it."""
+    return _undivided
+
+
+def _before() -> None:
+    if not same_process[0]:  # what is held here now was held by a thread of the parent
+        begin_anew()
+    _undivided.acquire()
+
+
+def _after_in_parent() -> None:
+    _undivided.release()
+
+
+@in_children
+def _renew_lock() -> None:
+    global _undivided
+    _undivided = threading.RLock()
+
+
+os.register_at_fork(before=_before, after_in_parent=_after_in_parent, after_in_child=begin_anew)

@@ -76,7 +76,6 @@ FORK_AMID_LOCKS = """
     import audit_logging as audit
     from audit_logging import forks
     from audit_logging.capture import configuration
-    from audit_logging.spool import lock
 
     spool, how = sys.argv[1:]
     audit.configure(spool_dir=spool, ship=False)
@@ -86,7 +85,7 @@ FORK_AMID_LOCKS = """
     parent = trail.writer_id
     locks = [trail._writer._lock, trail._beginning, configuration._lock]
     if how == "raw":  # for the first of these a fork by Python waits
-        locks += [lock._no_fork, forks._locks.setdefault(os.getpid(), threading.RLock())]
+        locks += [forks.undivided(), forks._locks.setdefault(os.getpid(), threading.RLock())]
     for each in locks:  # by this thread, which the others of a child are not
         each.acquire()
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from audit_logging.capture.health import Health
 from audit_logging.capture.trail import Trail
 from audit_logging.errors import SettingsError
-from audit_logging.forks import in_children
+from audit_logging.forks import in_children, undivided
 from audit_logging.settings import Settings
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def current_trail() -> Trail:
     global _trail
     trail = _trail
     if trail is None:
-        with _lock:
+        with _lock, undivided():  # making one imports much
             trail = _trail = _trail or Trail(Settings.load())
     return trail
 

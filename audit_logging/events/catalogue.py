@@ -16,6 +16,7 @@ from pydantic import ConfigDict, create_model
 
 from audit_logging.errors import EventError
 from audit_logging.events import models
+from audit_logging.forks import undivided
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -101,6 +102,11 @@ def _lenient_with_common(own: Any) -> type[BaseModel]:
 
 
 def _build(own: Any, changed: dict[str, Any]) -> type[BaseModel]:
+    with undivided():  # pydantic has locks of its own, which a child would find held
+        return _build_model(own, changed)
+
+
+def _build_model(own: Any, changed: dict[str, Any]) -> type[BaseModel]:
     bases = (own, models.CommonFields) if own is not models.NoFields else (models.CommonFields,)
     model: type[BaseModel] = create_model(f"{own.__name__}WithCommon", __base__=bases, **changed)
     model.model_config |= ConfigDict(extra="allow", frozen=False, defer_build=False)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import os
-import threading
 from typing import TYPE_CHECKING
 
-from audit_logging.forks import begin_anew, in_children, same_process
+from audit_logging.forks import in_children, undivided
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
 # list a child would keep its parent's locks after the parent's death. Taking waits while a fork happens in another
 # thread, so that no descriptor is locked before it is in the list.
 _held: set[FileLock] = set()
-_no_fork = threading.RLock()
 
 
 class FileLock:
@@ -48,7 +46,7 @@ class FileLock:
         if self.held:
             return True
         flags = os.O_RDWR | os.O_NOFOLLOW | (os.O_CREAT | os.O_EXCL if create else 0)
-        with _no_fork:
+        with undivided():
             try:
                 descriptor = os.open(path, flags, 0o600)
             except (FileNotFoundError, NotADirectoryError):
@@ -68,7 +66,7 @@ class FileLock:
 
     def release(self) -> None:
         """Give the lock up, if it is held."""
-        with _no_fork:
+        with undivided():
             if not self.held:
                 return
             # A child that was forked behind Python's back may have a copy of the descriptor. In such a child itself,
@@ -83,25 +81,10 @@ class FileLock:
         os.close(descriptor)
 
 
-def _before_fork() -> None:
-    if not same_process[0]:  # what is held here now was held by a thread of the parent
-        begin_anew()
-    _no_fork.acquire()
-
-
-def _after_fork_in_parent() -> None:
-    _no_fork.release()
-
-
 @in_children
-def _begin_anew() -> None:
-    global _no_fork
-    _no_fork = threading.RLock()
+def _close_inherited() -> None:
     for lock in list(_held):
         lock._close()  # noqa: SLF001 - the same module
-
-
-os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent)
 
 
 def is_locked(path: Path) -> bool:
@@ -110,7 +93,7 @@ def is_locked(path: Path) -> bool:
     The lock is asked for in common with others for a moment, which nobody notices but one who takes it just then, and
     takes it the next time.
     """
-    with _no_fork:
+    with undivided():
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
         except OSError:
