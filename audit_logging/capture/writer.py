@@ -193,6 +193,8 @@ class Writer:
     def _begin(self) -> SpoolWriter:
         try:
             self._is_busy = True
+            if self._spool is not None:  # a handler that emits came just before
+                return self._spool
             self._home = self.directory.create(self._chain.writer, ships=self.ships)
             self.reader = SpoolReader(self._home.path, DamagedBytes(self.directory.dead_letters))
             # What is acknowledged of a segment takes room as long as it is written: an eighth of all there is at most.

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import orjson
 import pytest
 
+from audit_logging.capture.trail import Trail
 from audit_logging.capture.writer import Writer
 from audit_logging.errors import NotIndexedError
 from audit_logging.events.document import Document
@@ -71,7 +72,11 @@ def raise_interrupted(*_):
 
 
 def messages_in(spool):
-    """Check every chain in the spool, and return the messages of all events."""
+    return [event["message"] for event in events_in(spool)]
+
+
+def events_in(spool):
+    """Check every chain in the spool, and return all events."""
     found = []
     for path in SpoolDirectory(spool).writers():
         reader = SpoolReader(path)
@@ -85,7 +90,7 @@ def messages_in(spool):
             assert previous in (None, seal["previous"])
             previous = seal["hash"]
             assert previous == digest_of(seal["previous"], path.name, number, canonical_form(event))
-        found += [event["message"] for event in documents]
+        found += documents
     return found
 
 
@@ -205,6 +210,47 @@ def test_a_handler_that_emits_is_neither_lost_nor_in_the_way(tmp_path, writer):
                 break
     assert len(SpoolDirectory(tmp_path).writers()) > 5, "some were in the middle"
     assert sorted(messages_in(tmp_path)) == sorted(expected)
+
+
+def test_a_handler_that_emits_while_the_writer_is_made_is_in_nobodys_way(tmp_path):
+    """At every moment of a writer's first append; one of the two makes it."""
+    expected = []
+    settings = Settings.load(spool_dir=tmp_path, ship=False)
+
+    def emit(*_):
+        expected.append(f"{len(expected)} handler")
+        writer.append(document(expected[-1]))
+
+    with handling(emit):
+        for moment in range(1, 10_000):
+            writer = Writer(settings)
+            emitted = len(expected)
+            send_at(moment)
+            writer.append(document(f"{moment}"))
+            sys.setprofile(None)
+            writer.close()
+            expected.append(f"{moment}")
+            if len(expected) == emitted + 1:
+                break
+    assert len(expected) > 200
+    assert sorted(messages_in(tmp_path)) == sorted(expected)
+
+
+def test_a_handler_that_emits_in_a_trails_first_event_is_in_nobodys_way(tmp_path):
+    """Where the chain is begun, and shipping started: every tenth moment of it."""
+    settings = Settings.load(spool_dir=tmp_path, opensearch_url="http://127.0.0.1:1")
+    expected = []
+    with handling(lambda *_: expected.append(trail.emit("user.logout", {}))):
+        for moment in range(1, 600, 10):
+            trail = Trail(settings)
+            send_at(moment)
+            expected.append(trail.emit("user.login", {}))
+            sys.setprofile(None)
+            trail.shutdown(0)
+    assert len(expected) > 100
+    found = [event["event"]["id"] for event in events_in(tmp_path)]
+    assert len(found) == len(set(found))
+    assert set(expected) <= set(found)
 
 
 def test_who_cannot_wait_says_so(tmp_path, writer):
