@@ -14,6 +14,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from audit_logging.capture.configuration import swap_trail
 from audit_logging.capture.trail import Trail as WriterTrail
 from audit_logging.errors import (
     EventFileError,
@@ -404,3 +405,51 @@ class TestProof:
         public_key.unlink()
         with pytest.raises(ProofError, match="not trusted"):
             reader.prove(read_sealed_event(proved[2]).place)
+
+
+@pytest.mark.server
+class TestRecord:
+    """A verification is itself an event of the trail."""
+
+    @pytest.fixture
+    def recording(self, settings):
+        return settings.model_copy(update={"audit_verifications": True})
+
+    def recorded(self, trail):
+        trail.client.request("POST", f"/{trail.settings.stream}/_refresh")
+        body = {"query": {"term": {"event.action": "audit.verified"}}}
+        hits = trail.client.request("POST", f"/{trail.settings.stream}/_search", body=body)["hits"]["hits"]
+        return [hit["_source"] for hit in hits]
+
+    def test_what_was_found_is_told_by_a_writer_of_its_own(self, trail, recording, public_key):
+        documents = author(1).life(9).written
+        store(trail, [*documents[:3], *documents[4:]])
+        with AuditReader(settings=recording) as reader:
+            reader.verify(since="2026-01-01")
+        [event] = self.recorded(trail)
+        assert (event["event"]["outcome"], event["event"]["reason"]) == ("failure", "deleted")
+        assert event["audit"]["metadata"]["findings"] == {"deleted": 1}
+        assert f"{writer_id(1)}-4" in event["audit"]["metadata"]["examples"][0]
+        assert event["audit"]["metadata"]["filter"].keys() == {"since"}
+        assert event["user"]["name"]
+
+    def test_the_trail_of_this_process_takes_it_where_there_is_one(self, trail, recording, public_key):
+        own = WriterTrail(recording)
+        writer = own.writer_id
+        before = swap_trail(own)
+        try:
+            with AuditReader(settings=recording) as reader:
+                assert reader.verify().ok
+            assert own.flush(10)
+        finally:
+            swap_trail(before)
+            own.shutdown(10)
+        [event] = self.recorded(trail)
+        assert event["event"]["outcome"] == "success"
+        assert event["audit"]["integrity"]["writer"] == writer
+
+    def test_a_trail_that_cannot_be_told_costs_no_report(self, trail, recording, public_key, tmp_path, caplog):
+        (tmp_path / "file").write_text("")
+        with AuditReader(settings=recording.model_copy(update={"spool_dir": tmp_path / "file"})) as reader:
+            assert reader.verify().ok
+        assert "could not be told of its verification" in caplog.text
