@@ -117,4 +117,5 @@ def test_what_left_before_an_export_was_stopped_is_recorded_too(stored, reader, 
     [found] = recorded(reader)
     assert found["event"]["outcome"] == "failure"
     assert error.__name__ in found["event"]["reason"]
-    assert found["audit"]["metadata"]["record_count"] == 6
+    # Three pages left, and of the fourth some events may have: they count as read.
+    assert found["audit"]["metadata"]["record_count"] == 12
