@@ -11,6 +11,7 @@ import textwrap
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+import hypothesis
 import pytest
 
 from audit_logging.errors import NotFoundError
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+
+# A busy machine is no reason for a property to fail.
+hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("patient")
 
 # A shell that runs the tests in the background lets them, and all they start, ignore interrupts; some test just those.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

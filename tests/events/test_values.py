@@ -8,7 +8,7 @@ from collections import OrderedDict, deque
 
 import orjson
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from audit_logging.events.values import MAX_KEY_BYTES, MAX_TEXT_BYTES, PlainValues, text
@@ -171,7 +171,3 @@ class TestCost:
         """70,000 keys and 200 KB strings: bounded work, no recursion error."""
         result = plain.of_mapping({f"k{number}": number for number in range(70_000)} | {"big": "x" * 200_000})
         assert len(result) == 70_001
-
-
-settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("default")
