@@ -91,6 +91,7 @@ class TestWithSidecar:
             append(writer, 1000)
         stopping = threading.Event()
         shipping = threading.Thread(target=lambda: [sidecar.ship() for _ in iter(stopping.is_set, True)])
+        writer._settings = writer._settings.model_copy(update={"spool_block_seconds": 30})
         shipping.start()
         append(writer, 500)
         stopping.set()
