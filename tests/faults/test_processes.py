@@ -81,7 +81,7 @@ FORK_AMID_EMITS = """
 stopping = threading.Event()
 
 def work():
-    while not stopping.is_set():
+    while not stopping.wait(0.001):
         emit()
 
 sys.setswitchinterval(1e-5)
@@ -172,6 +172,7 @@ for number in range(8):
     if not (child := os.fork()):
         while True:
             emit(user_id=f"u-{number}")
+            time.sleep(0.002)
     children[child] = number
 for line in sys.stdin:
     os.kill([*children][int(line)], signal.SIGKILL)

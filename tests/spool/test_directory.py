@@ -313,7 +313,7 @@ class TestCreation:
             from audit_logging.spool import cursor
             os.setuid(65534)
             try:
-                SpoolDirectory(Path("/root/spool")).create("0" * 20)
+                SpoolDirectory(Path("/nobody/spool")).create("0" * 20)
             except SettingsError as error:
                 print(error)
             """,
