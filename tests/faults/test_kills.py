@@ -58,7 +58,7 @@ def test_two_hundred_kills_lose_and_double_nothing(prepared, seed):
     )  # fmt: skip
     ids = application.stdout.splitlines()
     left = SpoolDirectory(prepared.spool_path, prepared.stream)
-    assert len(left.writers()) > 10
+    assert left.writers(), "the last to be killed are adopted by nobody"
     last = Shipper(prepared, left, None)
     last.start()
     assert last.finish(60)
