@@ -18,23 +18,27 @@ from audit_logging.query.statistics import Counting
 if TYPE_CHECKING:
     import datetime as dt
     import os
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable, Sequence
     from types import TracebackType
 
     from typing_extensions import Self
 
     from audit_logging.query.event import Event
     from audit_logging.query.exchange import Answer, Request, Result
+    from audit_logging.query.export import Progress
     from audit_logging.query.filter import Filter
     from audit_logging.query.outage import OnWait
     from audit_logging.query.paging import Sort
     from audit_logging.query.period import Period
+    from audit_logging.query.proof import Proof
     from audit_logging.query.questions import Question
+    from audit_logging.query.reader import AuditReader
     from audit_logging.query.report import Report
     from audit_logging.query.results import Context, ExportReport, Page, Statistics
     from audit_logging.query.scan import Scan
     from audit_logging.query.statistics import By
     from audit_logging.query.tail import Tail
+    from audit_logging.query.verify import VerifyReport
 
 
 class AsyncAuditReader(Connection):
@@ -139,9 +143,43 @@ class AsyncAuditReader(Connection):
 
         It runs in a thread as a whole. Cancelled, it ends at the next page, and ``progress`` is called in that thread.
         """
+        told = options.pop("progress", None)
+        return await self._in_a_thread(
+            lambda reader, progress: reader.export(path, where, progress=progress, **options), told
+        )
+
+    async def verify(
+        self,
+        where: Filter | None = None,
+        /,
+        *,
+        public_keys: Sequence[str | os.PathLike[str]] = (),
+        checkpoints: Sequence[str | os.PathLike[str]] = (),
+        from_last: bool = False,
+        progress: Progress | None = None,
+        **conditions: Any,
+    ) -> VerifyReport:
+        """Tell what was changed; see :meth:`AuditReader.verify`. It runs in a thread as :meth:`export` does."""
+        return await self._in_a_thread(
+            lambda reader, told: reader.verify(
+                where,
+                public_keys=public_keys,
+                checkpoints=checkpoints,
+                from_last=from_last,
+                progress=told,
+                **conditions,
+            ),
+            progress,
+        )
+
+    async def prove(self, event_id: str, *, public_keys: Sequence[str | os.PathLike[str]] = ()) -> Proof:
+        """Return the proof of one event; see :meth:`AuditReader.prove`."""
+        return await self._in_a_thread(lambda reader, _: reader.prove(event_id, public_keys=public_keys), None)
+
+    async def _in_a_thread(self, work: Callable[[AuditReader, Progress], Result], told: Progress | None) -> Result:
+        """Return what *work* does with a reader of its own; cancelled, it ends when it next tells its progress."""
         from audit_logging.query.reader import AuditReader
 
-        told = options.pop("progress", None)
         cancelled = False
 
         def progress(done: int, total: int) -> None:
@@ -150,12 +188,12 @@ class AsyncAuditReader(Connection):
             if told is not None:
                 told(done, total)
 
-        def export() -> ExportReport:
+        def run() -> Result:
             with AuditReader(settings=self.settings) as reader:
-                return reader.export(path, where, progress=progress, **options)
+                return work(reader, progress)
 
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, export)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, run)
         finally:
             cancelled = True
 

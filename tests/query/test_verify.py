@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import gzip
 import json
@@ -27,6 +28,7 @@ from audit_logging.errors import (
 from audit_logging.integrity.sealed_event import read_sealed_event
 from audit_logging.query import AuditReader
 from audit_logging.query import view as view_module
+from audit_logging.query.async_reader import AsyncAuditReader
 from audit_logging.query.filter import Filter
 from audit_logging.query.verified import record_path
 from audit_logging.query.verify import verify_files
@@ -376,6 +378,17 @@ class TestProof:
         done = subprocess.run(checker, capture_output=True, text=True, check=False)
         assert (done.returncode, done.stderr) == (0, "")
         assert len(reader.prove(read_sealed_event(proved[0]).place).events) == 1
+
+    def test_the_twin_for_coroutines_proves_and_verifies_the_same(self, proved, reader, settings):
+        event_id = read_sealed_event(proved[2]).place
+
+        async def ask():
+            async with AsyncAuditReader(settings=settings) as twin:
+                return await asyncio.gather(twin.prove(event_id), twin.verify())
+
+        proof, report = asyncio.run(ask())
+        assert proof == reader.prove(event_id)
+        assert (report.events, report.findings) == (reader.verify().events, ())
 
     def test_there_is_none_of_an_event_that_is_not_there_or_not_signed_yet(self, proved, trail, reader):
         living = author(2).life(4, stop=False).written
