@@ -9,6 +9,7 @@ Python, so whoever uses something of the process's own asks first::
 
 from __future__ import annotations
 
+import logging  # noqa: F401 - registers what it does before a fork; see below
 import os
 import threading
 from mmap import MAP_ANONYMOUS, MAP_PRIVATE, PAGESIZE, mmap
@@ -96,4 +97,6 @@ def _renew_lock() -> None:
     _undivided = threading.RLock()
 
 
+# What runs before a fork runs in the reverse order of its registration. That of logging is registered already (see the
+# import), so a fork waits here before it takes the lock of logging, which whoever holds this one may be waiting for.
 os.register_at_fork(before=_before, after_in_parent=_after_in_parent, after_in_child=begin_anew)
