@@ -175,7 +175,7 @@ def _run(command: str, environment: dict[str, str]) -> None:
     """Show a command as a user would type it, run it, and show what it says."""
     click.secho(f"$ audit-logging {command}", fg="cyan")
     arguments = [sys.executable, "-m", "audit_logging", *shlex.split(command)]
-    # Ctrl-C in the terminal is for the demo, which then ends the command: one that is just starting would print a trace.
+    # Ctrl-C is for the demo, which then ends the command: one that is just starting would print a trace.
     result = subprocess.run(arguments, env=environment, check=False, start_new_session=True)  # noqa: S603 - our own
     if result.returncode:
         raise AuditError(f"`audit-logging {command}` ended with exit code {result.returncode}; see above.")
