@@ -17,6 +17,7 @@ MEASUREMENTS = (
     "export",
     "verify",
     "drain",
+    "memory",
     "rest",
 )
 """The modules of this package that measure something, in the order in which they run."""
