@@ -35,7 +35,7 @@ quick: setup  ## The fast tests, without a server (under a minute)
 
 test: check  ## Everything, against real OpenSearch servers, with coverage
 	$(RUN)coverage erase
-	$(RUN)coverage run -m pytest -q -n 2 --dist loadfile
+	$(RUN)coverage run -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 	$(RUN)coverage combine -q
 	$(RUN)coverage report
 

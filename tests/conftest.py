@@ -36,6 +36,15 @@ os.environ.setdefault("AUDIT_SIGNING", "false")
 os.environ.setdefault("AUDIT_AUDIT_VERIFICATIONS", "false")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Take the files with the slowest tests first, so that no worker is left alone with them at the end."""
+    rank: dict[Path, int] = {}
+    for item in items:
+        kind = 0 if item.get_closest_marker("slow") else 1 if item.get_closest_marker("server") else 2
+        rank[item.path] = min(kind, rank.get(item.path, kind))
+    items.sort(key=lambda item: rank[item.path])
+
+
 @pytest.fixture(autouse=True)
 def _the_librarys_log_is_on() -> None:
     """Undo what another test's ``dictConfig`` did: by default it disables every logger that is there already."""
