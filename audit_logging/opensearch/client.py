@@ -1,4 +1,4 @@
-"""One OpenSearch cluster. The only module that meets opensearch-py.
+"""One OpenSearch cluster. The only module, with its hosts, that meets opensearch-py.
 
 opensearch-py brings hosts, their connection pools, and which of them are dead for the moment. The exchange itself is
 done here, on its pools, because of habits that an audit trail cannot afford: it repeats requests at once and blind to
@@ -279,11 +279,17 @@ def _parameter(value: str | int | bool) -> str:
 def _build_transport(settings: Settings) -> Any:
     import opensearchpy
 
+    from audit_logging.opensearch.hosts import Hosts
+
     options: dict[str, Any] = {}
     if any(url.startswith("https") for url in settings.opensearch_url):
         options["ssl_context"] = tls_context(settings)
     client = opensearchpy.OpenSearch(
-        list(settings.opensearch_url), pool_maxsize=CONNECTIONS_PER_HOST, dead_timeout=DEAD_SECONDS, **options
+        list(settings.opensearch_url),
+        connection_pool_class=Hosts,
+        pool_maxsize=CONNECTIONS_PER_HOST,
+        dead_timeout=DEAD_SECONDS,
+        **options,
     )
     return client.transport
 
@@ -302,7 +308,7 @@ def _refusal(response: Any, what: str, where: str) -> OpenSearchError:
         "error_type": error_type,
         "reason": reason,
         "body": body,
-        "retry_after_seconds": retry_after(response.headers.get("retry-after"), time.time()),
+        "retry_after_seconds": retry_after(response.headers.get("retry-after"), response.headers.get("date")),
     }
     if status == _UNAUTHORIZED:
         return CredentialsError(
@@ -324,24 +330,32 @@ def _decoded(data: bytes) -> Any:
         return data.decode("utf-8", "replace")
 
 
-def retry_after(value: str | None, now: float) -> float | None:
+def retry_after(value: str | None, date: str | None) -> float | None:
     """Return the seconds that a ``Retry-After`` header asks to wait; None when it asks nothing that can be understood.
 
     Args:
         value: The header: seconds, or a date.
-        now: The time, in seconds since the epoch.
+        date: The ``Date`` header beside it: the clock that *value* is by. Ours, where there is none, may be hours off.
 
-    Source: RFC 9110, section 10.2.3.
+    Source: RFC 9110, sections 10.2.3 and 6.6.1.
 
     Example:
-        >>> retry_after("120", 0.0), retry_after("Thu, 01 Jan 1970 00:00:07 GMT", 5.0), retry_after("soon", 0.0)
-        (120.0, 2.0, None)
+        >>> retry_after("120", None), retry_after("soon", None)
+        (120.0, None)
+        >>> retry_after("Thu, 01 Jan 1970 00:00:07 GMT", "Thu, 01 Jan 1970 00:00:05 GMT")
+        2.0
     """
     if value is None:
         return None
     if value.strip().isdecimal():
         return float(value)
+    until, now = _seconds(value), _seconds(date or "")
+    return None if until is None else max(0.0, until - (time.time() if now is None else now))
+
+
+def _seconds(date: str) -> float | None:
+    """Return a date of HTTP in seconds since the epoch; None when it is none."""
     try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - now)
-    except (ValueError, OverflowError):
+        return parsedate_to_datetime(date).timestamp()
+    except (TypeError, ValueError, OverflowError):  # TypeError: what Python 3.10 says to no date
         return None

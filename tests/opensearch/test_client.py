@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
 import os
 import ssl
 import threading
+import time
 from contextlib import contextmanager
+from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -230,6 +233,27 @@ class TestHosts:
                     continue
         assert len(asked) == 1
 
+    def test_a_clock_that_is_set_back_keeps_no_host_away(self, monkeypatch):
+        """It was passed over for seconds, and not until the clock is there again."""
+        failing = []
+
+        def host(handler):
+            return (503, {}, b"{}") if handler.server.server_port in failing else ok(handler)
+
+        with serving(host) as one, serving(host) as other:
+            ports = [int(url.rpartition(":")[2]) for url in (one, other)]
+            client = Client(Settings.load(opensearch_url=f"{one},{other}"))
+            with monkeypatch.context() as ahead:
+                ahead.setattr(time, "time", lambda: 4e9)
+                failing[:] = ports[:1]
+                with pytest.raises(RefusedError):  # at the second request at the latest
+                    for _ in range(2):
+                        client.request("GET", "/")
+            failing[:] = ports[1:]
+            with pytest.raises(RefusedError):
+                client.request("GET", "/")
+            assert client.request("GET", "/") == {"ok": True}
+
 
 class TestAnswers:
     @pytest.mark.parametrize("body", [b"<html>", b'{"cut', b"\xff"])
@@ -285,7 +309,15 @@ class TestAnswers:
     )
     def test_retry_after_is_seconds_or_a_date(self, value, seconds):
         """And anything else is nothing."""
-        assert retry_after(value, 784111770.0) == seconds
+        assert retry_after(value, "Sun, 06 Nov 1994 08:49:30 GMT") == seconds
+
+    @pytest.mark.parametrize("date", [None, "", "now"])
+    def test_without_the_servers_clock_a_date_is_by_ours(self, date):
+        """It is better than nothing."""
+        asked = retry_after(
+            format_datetime(dt.datetime.now(dt.timezone.utc) + dt.timedelta(hours=1), usegmt=True), date
+        )
+        assert asked == pytest.approx(3600, abs=60)
 
 
 def test_no_log_of_anybody_holds_what_was_sent(caplog):
