@@ -307,8 +307,8 @@ class _Judge:
             self._find(
                 "unfinished",
                 f"Writer {chain.writer} has neither ended nor signed anything since {self._name(chain.last)},"
-                f" {_duration(silent_for)} ago: its process died and its spool was not shipped, or the end of its chain"
-                " was cut off.",
+                f" {_duration(silent_for)} ago: its process died and its spool was not shipped, its clock is behind, or"
+                " the end of its chain was cut off.",
                 chain.last,
             )
 

@@ -173,3 +173,25 @@ def test_a_host_that_failed_before_the_clock_was_set_back(programs, tell):
         tell("emit", 50)
         assert tell("flush", PROMPT_SECONDS)
         all_is_there(programs, tell)
+
+
+def test_verification_while_the_clock_is_wrong(programs, tell, client):
+    """A clock ahead is no finding. One behind cannot be told from a chain that was cut, and is named as a cause."""
+    tell("emit", 5, urls=programs.settings.opensearch_url)
+
+    def found():
+        tell("emit", 5)
+        assert tell("flush", PROMPT_SECONDS)
+        client.request("POST", f"/{programs.settings.stream}/_refresh")
+        with AuditReader(settings=programs.settings) as reader:
+            return reader.verify().findings
+
+    tell("jump", 5)
+    assert found() == ()
+    tell("jump", -5)
+    (finding,) = found()
+    assert finding.kind == "unfinished"
+    assert "its clock is behind" in finding.sentence
+    tell("jump", 0)
+    assert found() == ()
+    all_is_there(programs, tell)
