@@ -44,6 +44,17 @@ def audit_logging(capsys, monkeypatch) -> Callable[..., Ended]:
 
 
 @pytest.fixture
+def ready(settings, monkeypatch):
+    """Lead every command to a stream that is set up."""
+    monkeypatch.setenv("AUDIT_OPENSEARCH_URL", settings.opensearch_url[0])
+    monkeypatch.setenv("AUDIT_STREAM", settings.stream)
+    monkeypatch.setenv("AUDIT_HOME", str(settings.home))
+    with AuditAdmin(settings=settings) as admin:
+        admin.setup()
+    return settings
+
+
+@pytest.fixture
 def trail(settings):
     """Ten log-ins, every other one failed, and one hostile event."""
     AuditAdmin(settings=settings).setup()

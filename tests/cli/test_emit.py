@@ -8,7 +8,6 @@ import click
 import pytest
 
 from audit_logging.cli.emit import merge, parse_facts
-from audit_logging.opensearch.admin import AuditAdmin
 from tests.faults.proxy import FaultProxy
 from tests.opensearch.front import Front
 
@@ -21,17 +20,6 @@ def home(tmp_path, monkeypatch):
     monkeypatch.setenv("AUDIT_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("AUDIT_OPENSEARCH_URL", raising=False)
     return tmp_path / "home"
-
-
-@pytest.fixture
-def ready(settings, monkeypatch):
-    """Lead every command to a stream that is set up."""
-    monkeypatch.setenv("AUDIT_OPENSEARCH_URL", settings.opensearch_url[0])
-    monkeypatch.setenv("AUDIT_STREAM", settings.stream)
-    monkeypatch.setenv("AUDIT_HOME", str(settings.home))
-    with AuditAdmin(settings=settings) as admin:
-        admin.setup()
-    return settings
 
 
 @pytest.fixture

@@ -11,21 +11,9 @@ import pytest
 
 from audit_logging.errors import EventFileError
 from audit_logging.integrations.import_turn import ImportTurn
-from audit_logging.opensearch.admin import AuditAdmin
 from tests.integrations.records import numbered, write_lines
 
 pytestmark = pytest.mark.server
-
-
-@pytest.fixture
-def ready(settings, monkeypatch):
-    """Lead every command to a stream that is set up."""
-    monkeypatch.setenv("AUDIT_OPENSEARCH_URL", settings.opensearch_url[0])
-    monkeypatch.setenv("AUDIT_STREAM", settings.stream)
-    monkeypatch.setenv("AUDIT_HOME", str(settings.home))
-    with AuditAdmin(settings=settings) as admin:
-        admin.setup()
-    return settings
 
 
 @pytest.fixture
