@@ -59,7 +59,7 @@ def measure() -> list[Row]:
     """Measure on a server of its own."""
     logging.getLogger("audit_logging").setLevel(logging.ERROR)  # that no URL is set is meant
     with LocalServer(heap="1g", jvm_options=PEAK) as server:
-        return measure_drain(Settings.load(**server.settings()))
+        return measure_drain(Settings.load(**server.settings(), signing=False))
 
 
 def measure_drain(settings: Settings) -> list[Row]:
