@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from audit_logging.cli.options import connection_options, json_option
+from audit_logging.cli.options import connection_options, json_option, patience_option
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,15 +29,7 @@ if TYPE_CHECKING:
 )
 @connection_options
 @click.option("--skip-broken", is_flag=True, help="Leave out what is no event, say so, and go on.")
-@click.option(
-    "--patience",
-    "patience_seconds",
-    type=click.FloatRange(min=0, min_open=True),
-    default=60.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="How long OpenSearch may take for a batch.",
-)
+@patience_option("How long OpenSearch may take for a batch.")
 @json_option
 def import_(
     *, file: str, format_: str, settings: Settings, skip_broken: bool, patience_seconds: float, as_json: bool

@@ -60,3 +60,16 @@ spool_dir_option = click.option(
 )
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+
+
+def patience_option(words: str) -> Callable[[Command], Command]:
+    """Add ``--patience``; *words* say what is waited for."""
+    return click.option(
+        "--patience",
+        "patience_seconds",
+        type=click.FloatRange(min=0, min_open=True),
+        default=60.0,
+        show_default=True,
+        metavar="SECONDS",
+        help=words,
+    )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from audit_logging.cli.options import connection_options, json_option, spool_dir_option
+from audit_logging.cli.options import connection_options, json_option, patience_option, spool_dir_option
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,15 +27,7 @@ _LOOK_SECONDS = 0.1
 
 @click.command()
 @click.option("--once", is_flag=True, help="Ship what is there, and end.")
-@click.option(
-    "--patience",
-    "patience_seconds",
-    type=click.FloatRange(min=0, min_open=True),
-    default=60.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="With --once: how long nothing may move before it gives up.",
-)
+@patience_option("With --once: how long nothing may move before it gives up.")
 @spool_dir_option
 @connection_options
 @json_option

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 from audit_logging.errors import AuditError, CredentialsError, RefusedError
+from audit_logging.files import write_durably
 from audit_logging.shipping.answer import CONFLICT, explain
 from audit_logging.shipping.batch import document_id
 from audit_logging.shipping.notices import Notices
@@ -101,15 +102,7 @@ class DeadLetters:
             document=record.payload.decode("utf-8", "backslashreplace"),
         )
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = self.file_of(letter.id)
-        fresh = path.with_suffix(".new")
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(orjson.dumps(letter._asdict()))
-            file.flush()
-            os.fsync(descriptor)
-        fresh.replace(path)
-        _sync_directory(self.path)
+        write_durably(self.file_of(letter.id), orjson.dumps(letter._asdict()))
         return letter
 
     def file_of(self, letter_id: str) -> Path:
@@ -201,11 +194,3 @@ def _read(path: Path) -> DeadLetter:
         return DeadLetter(**orjson.loads(path.read_bytes()))
     except (OSError, orjson.JSONDecodeError, TypeError) as error:
         raise DeadLetterError(f"The dead letter {path} cannot be read ({error}).") from error
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-import os
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
 
 from audit_logging.errors import AuditError
+from audit_logging.files import write_durably
 from audit_logging.spool.segment import FRAME_BYTES, checksum_agrees, decode_records, length_of_next
 
 if TYPE_CHECKING:
@@ -141,13 +141,7 @@ class DamagedBytes:
         """
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self.file_of(damage.id)
-        fresh = path.with_suffix(".new")
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(orjson.dumps(damage._asdict()) + b"\n" + data)
-            file.flush()
-            os.fsync(descriptor)
-        fresh.replace(path)
+        write_durably(path, orjson.dumps(damage._asdict()) + b"\n" + data)
         _log.critical(
             "The spool of writer %s is damaged in %s at byte %d (%d bytes: %s): %s. What was there is kept in %s"
             " (see `audit-logging spool dead list`); everything else is shipped.",

@@ -83,12 +83,12 @@ class SpoolReader:
                 raise
             if not found:
                 break
-            for record in found:
-                if record.sequence <= max(self._last, self.acknowledged):
-                    continue
-                records.append(record)
-                self._last = record.sequence
-                room -= len(record.payload)
+            done = max(self._last, self.acknowledged)
+            fresh = [record for record in found if record.sequence > done]
+            if fresh:
+                records += fresh
+                self._last = fresh[-1].sequence
+                room -= sum(len(record.payload) for record in fresh)
         return records
 
     def _read_some(self, room: int, *, final: bool) -> list[Record]:
