@@ -8,17 +8,13 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
-import resource
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from opensearchpy import OpenSearch
@@ -27,7 +23,7 @@ from opensearchpy.helpers import scan
 from audit_logging.local.server import PEAK, LocalServer
 from audit_logging.query.reader import AuditReader
 from audit_logging.settings import Settings
-from bench.measuring import Row, median_ratio
+from bench.measuring import Row, Run, median_ratio, run_alone, tell_run
 from bench.trail_of import fill
 
 if TYPE_CHECKING:
@@ -55,14 +51,6 @@ TIMES_SCAN = {UNORDERED: 5.0, ORDERED: 3.0, SCROLL: 1.5, SCROLL_UNORDERED: 1.5}
 OF_THE_LIMIT = 0.8
 
 
-class Run(NamedTuple):
-    """What one export took: seconds by the clock and of its processor, and megabytes at most."""
-
-    wall: float
-    cpu: float
-    megabytes: float
-
-
 def measure() -> Iterator[Row]:
     """Fill a stream, and export it by each contender."""
     with server() as url, tempfile.TemporaryDirectory() as folder:
@@ -70,7 +58,8 @@ def measure() -> Iterator[Row]:
         runs: dict[str, list[Run]] = {name: [] for name in (SCAN, LIMIT, *OURS)}
         for _ in range(ROUNDS):
             for name, found in runs.items():
-                found.append(_run(name, url, folder))
+                out = str(Path(folder) / "out.ndjson")
+                found.append(run_alone(__name__, name, url, out, AUDIT_HOME=folder, AUDIT_AUDIT_EXPORTS="false"))
     for name, found in runs.items():
         yield _row(name, found, runs[SCAN])
     ratio = median_ratio((run.wall for run in runs[LIMIT]), (run.wall for run in runs[UNORDERED]))
@@ -100,21 +89,10 @@ def _row(name: str, found: list[Run], scan: list[Run]) -> Row:
     return Row(name, figure, f"at least {target:g} ×", ratio >= target) if target else Row(name, figure)
 
 
-def _run(name: str, url: str, folder: str) -> Run:
-    command = [sys.executable, "-m", "bench.export", name, url, str(Path(folder) / "out.ndjson")]
-    environment = {**os.environ, "AUDIT_HOME": folder, "AUDIT_AUDIT_EXPORTS": "false"}
-    done = subprocess.run(command, env=environment, capture_output=True, check=True)
-    return Run(*json.loads(done.stdout))
-
-
 def _alone(name: str, url: str, path: str) -> None:
     """Run one contender in this process and print what it took."""
     contender: Callable[[str, str], int] = {SCAN: _scan, LIMIT: _limit}.get(name, lambda *_: _export(name, url, path))
-    wall, cpu = time.perf_counter(), time.process_time()
-    events = contender(url, path)
-    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    assert events == EVENTS, events
-    print(json.dumps([wall, cpu, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
+    tell_run(lambda: contender(url, path), EVENTS)
 
 
 def _scan(url: str, path: str) -> int:

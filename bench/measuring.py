@@ -6,7 +6,12 @@ A measurement is a module of this package with a docstring, which is printed abo
 
 from __future__ import annotations
 
+import json
+import os
+import resource
 import statistics
+import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -37,6 +42,30 @@ class Cost(NamedTuple):
 
     wall: float
     cpu: float
+
+
+class Run(NamedTuple):
+    """What a run in a process of its own took: seconds by the clock and of its processor, and megabytes at most."""
+
+    wall: float
+    cpu: float
+    megabytes: float
+
+
+def run_alone(module: str, *arguments: str, **environment: str) -> Run:
+    """Run *module*, which ends with :func:`tell_run`, in a process of its own."""
+    command = [sys.executable, "-m", module, *arguments]
+    done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, check=True)
+    return Run(*json.loads(done.stdout))
+
+
+def tell_run(work: Callable[[], int], expected: int) -> None:
+    """Print what *work* took, for :func:`run_alone`; it returns how many events it had, which are to be *expected*."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    events = work()
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    assert events == expected, events
+    print(json.dumps([wall, cpu, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
 
 
 def take_turns(contenders: Mapping[str, Call], *, rounds: int, calls: int) -> dict[str, list[Cost]]:
