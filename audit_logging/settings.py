@@ -138,7 +138,7 @@ class Settings(BaseSettings):
     batch_seconds: float = Field(
         0.2, ge=0, description="How long the shipper waits for a batch to fill up, in seconds."
     )
-    batches_in_flight: int = Field(2, ge=1, le=16, description="How many bulk requests may be under way at a time.")
+    batches_in_flight: int = Field(3, ge=1, le=16, description="How many bulk requests may be under way at a time.")
     ship: bool = Field(
         True, description="Whether this process ships its events; if not, `audit-logging ship` beside it does."
     )

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from audit_logging.query.distinct import Hit
     from audit_logging.settings import Settings
     from audit_logging.shipping.dead_letters import DeadLetter
-    from audit_logging.spool.segment import Record
+    from audit_logging.spool.segment import Record, Records
 
 State = Literal["waiting", "sent", "acknowledged", "indexed", "quarantined", "dead", "unknown"]
 
@@ -207,7 +207,7 @@ def _record(path: Path, event_id: str, sequence: int | None) -> Record | None:
     return None
 
 
-def _records(path: Path) -> Iterator[list[Record]]:
+def _records(path: Path) -> Iterator[Records]:
     for segment in segments_of(path):
         try:
             yield from records_in(segment)

@@ -12,14 +12,14 @@ from audit_logging.shipping.backoff import Backoff
 from audit_logging.shipping.batch import document_id, encode_batch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from audit_logging.opensearch.client import Client
     from audit_logging.shipping.dead_letters import DeadLetter, DeadLetters
     from audit_logging.shipping.notices import Notices
     from audit_logging.shipping.source import Batch, Source
     from audit_logging.shipping.stream import Stream
-    from audit_logging.spool.segment import Record
+    from audit_logging.spool.segment import Record, Records
 
 ITEMS = "items.*.status,items.*.error"
 """What of a bulk answer is wanted; all of it would be seven times as long."""
@@ -110,7 +110,7 @@ class Delivery:
                 self._bury(record, reason, source)
         return None
 
-    def _send(self, records: Sequence[Record], source: Source, batch: Batch) -> dict[int, Verdict] | Verdict:
+    def _send(self, records: Records, source: Source, batch: Batch) -> dict[int, Verdict] | Verdict:
         try:
             self._stream.require()
         except OpenSearchError as error:
@@ -136,7 +136,7 @@ class Delivery:
             self._notices.passed()
         return verdicts
 
-    def _look_up(self, records: Sequence[Record], writer: str, since: str | None) -> set[int]:
+    def _look_up(self, records: Records, writer: str, since: str | None) -> set[int]:
         sequences = {document_id(writer, record.sequence): record.sequence for record in records}
         return {sequences[found] for found in self._stream.find(list(sequences), since)}
 

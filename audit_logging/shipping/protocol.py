@@ -12,24 +12,25 @@ as well as by :class:`~audit_logging.shipping.delivery.Delivery`. What it uphold
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from audit_logging.shipping.answer import Fate, Verdict
 from audit_logging.shipping.batch import quarantine_document
-from audit_logging.spool.segment import Record
+from audit_logging.spool.segment import Record, Records
 
 
 class Send(NamedTuple):
     """Send these; the result is the verdicts on those that are not stored, by place, or one verdict on all."""
 
-    records: Sequence[Record]
+    records: Records
 
 
 class LookUp(NamedTuple):
     """Find out which of these are stored; the result is their sequences."""
 
-    records: Sequence[Record]
+    records: Records
 
 
 class Pause(NamedTuple):
@@ -42,7 +43,7 @@ class Pause(NamedTuple):
 class Split(NamedTuple):
     """Note that so many events were too much for one request."""
 
-    records: Sequence[Record]
+    records: Records
 
 
 class Refuse(NamedTuple):
@@ -71,12 +72,12 @@ Steps = Generator[Step, Any, None]
 class _Group(NamedTuple):
     """Events that are sent together."""
 
-    records: Sequence[Record]
+    records: Records
     uncertain: bool = False
     in_quarantine: bool = False
 
 
-def deliver(records: Sequence[Record], *, uncertain_to: int = 0, refused: Mapping[int, str] | None = None) -> Steps:
+def deliver(records: Records, *, uncertain_to: int = 0, refused: Mapping[int, str] | None = None) -> Steps:
     """Yield the steps that bring *records* where they belong.
 
     Args:
@@ -89,9 +90,10 @@ def deliver(records: Sequence[Record], *, uncertain_to: int = 0, refused: Mappin
         yield from course.set_aside(
             [(record, refused[record.sequence]) for record in records if record.sequence in refused]
         )
-        records = [record for record in records if record.sequence not in refused]
-    course.add([record for record in records if record.sequence <= uncertain_to], uncertain=True)
-    course.add([record for record in records if record.sequence > uncertain_to])
+        records = Records.of(record for record in records if record.sequence not in refused)
+    certain_from = bisect_right(records.sequences, uncertain_to)
+    course.add(records[:certain_from], uncertain=True)
+    course.add(records[certain_from:])
     yield from course.run()
 
 
@@ -102,7 +104,7 @@ class _Course:
         self._groups: list[_Group] = []
         self._refused: dict[int, tuple[Record, str]] = {}
 
-    def add(self, records: Sequence[Record], *, uncertain: bool = False, in_quarantine: bool = False) -> None:
+    def add(self, records: Records, *, uncertain: bool = False, in_quarantine: bool = False) -> None:
         """Add a group, unless there is nothing in it."""
         if records:
             self._groups.append(_Group(records, uncertain, in_quarantine))
@@ -114,7 +116,7 @@ class _Course:
             if group.uncertain:
                 found = yield LookUp(group.records)
                 yield from self._note_stored(group, [record for record in group.records if record.sequence in found])
-                self._again(group, [record for record in group.records if record.sequence not in found])
+                self._again(group, Records.of(record for record in group.records if record.sequence not in found))
                 continue
             result = yield Send(group.records)
             if not isinstance(result, Verdict):
@@ -140,9 +142,9 @@ class _Course:
                 yield Bury(record, f"{error} ← {reason}")
             else:
                 self._refused[record.sequence] = record, reason
-        self.add(stand_ins, in_quarantine=True)
+        self.add(Records.of(stand_ins), in_quarantine=True)
 
-    def _again(self, group: _Group, records: Sequence[Record], *, uncertain: bool = False) -> None:
+    def _again(self, group: _Group, records: Records, *, uncertain: bool = False) -> None:
         self.add(records, uncertain=uncertain, in_quarantine=group.in_quarantine)
 
     def _settle(self, group: _Group, verdicts: Mapping[int, Verdict]) -> Steps:
@@ -154,7 +156,7 @@ class _Course:
             yield from self._note_stored(group, stored)
         yield from self._refuse(group, by_fate[Fate.REFUSED])
         for fate in (Fate.RETRY, Fate.UNCERTAIN):
-            self._again(group, [record for record, _ in by_fate[fate]], uncertain=fate is Fate.UNCERTAIN)
+            self._again(group, Records.of(record for record, _ in by_fate[fate]), uncertain=fate is Fate.UNCERTAIN)
         if waiting := by_fate[Fate.RETRY] + by_fate[Fate.UNCERTAIN]:
             yield Pause(waiting[-1][1], len(waiting))
 

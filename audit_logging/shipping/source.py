@@ -7,6 +7,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from audit_logging.spool.refusals import Refusals
+from audit_logging.spool.segment import Records
 from audit_logging.spool.sent import Sent
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class Batch:
         is_done: Whether every one of them is where it belongs.
     """
 
-    def __init__(self, records: list[Record], last: int, *, is_sent: bool, since: str | None) -> None:
+    def __init__(self, records: Records, last: int, *, is_sent: bool, since: str | None) -> None:
         self.records = records
         self.last = last
         self.is_sent = is_sent
@@ -85,17 +86,17 @@ class Source:
         """
         with self._lock:
             is_final = self._is_final()  # asked first: what is written until then is read now
-            records = [] if self._closed else self._reader.read(max_bytes, final=is_final)
+            records = None if self._closed else self._reader.read(max_bytes, final=is_final)
             self.is_exhausted = is_final and not records
             if not records:
                 return None
-            is_full = sum(len(record.payload) for record in records) >= max_bytes
+            is_full = records.size >= max_bytes
             self.last = records[-1]
-            first, last = records[0].sequence, records[-1].sequence
+            is_sent = records[0].sequence <= self.uncertain_to
             if self._set_aside:
-                records = [record for record in records if record.sequence not in self._set_aside]
-            is_sent = first <= self.uncertain_to
-            batch = Batch(records, last, is_sent=is_sent, since=self._uncertain_since if is_sent else None)
+                records = Records.of(record for record in records if record.sequence not in self._set_aside)
+            since = self._uncertain_since if is_sent else None
+            batch = Batch(records, self.last.sequence, is_sent=is_sent, since=since)
             self._under_way.append(batch)
             return batch, is_full
 

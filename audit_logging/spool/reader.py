@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from itertools import pairwise, takewhile
+from bisect import bisect_right
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from audit_logging.spool.cursor import Cursor
@@ -12,7 +13,7 @@ from audit_logging.spool.damage import LONGEST_RECORD_BYTES, Damage, find_record
 from audit_logging.spool.segment import (
     FRAME_BYTES,
     HEADER_BYTES,
-    Record,
+    Records,
     SegmentError,
     decode_header,
     decode_records,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from audit_logging.spool.damage import DamagedBytes
+    from audit_logging.spool.segment import Record
 
 _CHUNK_BYTES = 1 << 20
 
@@ -57,10 +59,10 @@ class SpoolReader:
         """Return the acknowledged sequence as another process, which ships, has noted it by now."""
         return self._cursor.look()
 
-    def read(self, max_bytes: int, *, final: bool = False) -> list[Record]:
+    def read(self, max_bytes: int, *, final: bool = False) -> Records:
         """Return the next records, up to *max_bytes* of payload but at least one where there is one.
 
-        A list that is empty means that there is nothing more for now; what is being written waits. Damage is kept and
+        None at all means that there is nothing more for now; what is being written waits. Damage is kept and
         passed over.
 
         Args:
@@ -72,7 +74,7 @@ class SpoolReader:
             OSError: The disk refused, or what is damaged could not be kept.
         """
         self._cursor.catch_up()
-        records: list[Record] = []
+        records = Records()
         room = max_bytes
         while room > 0:
             try:
@@ -83,47 +85,46 @@ class SpoolReader:
                 raise
             if not found:
                 break
-            done = max(self._last, self.acknowledged)
-            fresh = [record for record in found if record.sequence > done]
-            if fresh:
-                records += fresh
-                self._last = fresh[-1].sequence
-                room -= sum(len(record.payload) for record in fresh)
+            done = bisect_right(found.sequences, max(self._last, self.acknowledged))
+            if fresh := found[done:]:
+                records.extend(fresh)
+                self._last = fresh.sequences[-1]
+                room -= fresh.size
         return records
 
-    def _read_some(self, room: int, *, final: bool) -> list[Record]:
+    def _read_some(self, room: int, *, final: bool) -> Records:
         """Return some whole records from where the last call ended, moving to the next segment at the end of one."""
         while self._segment is not None or self._open_first():
             assert self._segment is not None
             if not self._offset:  # its header was not all there when it was opened
                 self._open(self._segment)
-            following = self._following()  # asked first: a segment that has a successor is complete
             data = _read_at(self._segment, self._offset, min(room, _CHUNK_BYTES) + FRAME_BYTES)
             if len(data) < (needed := length_of_next(data)) <= LONGEST_RECORD_BYTES:
                 data = _read_at(self._segment, self._offset, needed)
-            records, size = decode_records(data, self._next_sequence)
-            if records and (in_place := self._in_place(records)):
-                if len(in_place) < len(records):
-                    size = sum(FRAME_BYTES + len(record.payload) for record in in_place)
-                self._offset += size
-                self._next_sequence += len(in_place)
-                return in_place
-            if not self._go_on(following, final=final):
+            records, _ = decode_records(data, self._next_sequence)
+            if records := self._in_place(records):
+                self._offset += FRAME_BYTES * len(records) + records.size
+                self._next_sequence += len(records)
+                return records
+            if not self._go_on(final=final):
                 break
-        return []
+        return Records()
 
-    def _in_place(self, records: list[Record]) -> list[Record]:
+    def _in_place(self, records: Records) -> Records:
         """Return those at the beginning whose seals say the sequence that they were counted as."""
         writer = self.directory.name
 
         def is_in_place(record: Record) -> bool:
             return sealed_sequence(record.payload, writer) in (record.sequence, None)
 
-        return records if is_in_place(records[-1]) else list(takewhile(is_in_place, records))
+        if not records or is_in_place(records[-1]):
+            return records
+        return records[: next(place for place, record in enumerate(records) if not is_in_place(record))]
 
-    def _go_on(self, following: Path | None, *, final: bool) -> bool:
-        """Go to the next whole record, in this segment or *following*; false when there is none now."""
+    def _go_on(self, *, final: bool) -> bool:
+        """Go to the next whole record, in this segment or the following; false when there is none now."""
         assert self._segment is not None
+        following = self._following()  # asked first: a segment that has a successor is complete
         rest = _read_at(self._segment, self._offset, self._segment_bytes())
         if found := find_record(rest, self.directory.name, self._next_sequence):
             size, sequence = found
@@ -242,8 +243,7 @@ def last_record(directory: Path) -> Record | None:
         with contextlib.suppress(OSError, SegmentError):
             data = segment.read_bytes()
             header = decode_header(data, segment)
-            records, _ = decode_records(data[HEADER_BYTES:], header[1]) if header is not None else ([], 0)
-            if records:
+            if header is not None and (records := decode_records(data[HEADER_BYTES:], header[1])[0]):
                 return records[-1]
     return None
 

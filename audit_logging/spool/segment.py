@@ -16,7 +16,8 @@ A record counts when it is whole and its checksum agrees. What follows the last 
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple, overload
 from zlib import crc32
 
 from audit_logging.errors import AuditError
@@ -39,6 +40,62 @@ class Record(NamedTuple):
 
     sequence: int
     payload: bytes
+
+
+class Records(Sequence[Record]):
+    """Records of one writer in the order of their sequences, each made when it is asked for.
+
+    Thousands of them live as long as a request is under way. As objects of their own they would keep the garbage
+    collector of the application busy, which looks neither at numbers nor at bytes.
+
+    Args:
+        sequences: Their sequences.
+        payloads: What is in them, as many.
+
+    Example:
+        >>> records = Records([7, 8, 9], [b"a", b"b", b"c"])
+        >>> records[-1], list(records[:1])
+        (Record(sequence=9, payload=b'c'), [Record(sequence=7, payload=b'a')])
+    """
+
+    __slots__ = ("payloads", "sequences")
+
+    def __init__(self, sequences: Iterable[int] = (), payloads: Iterable[bytes] = ()) -> None:
+        self.sequences = list(sequences)
+        self.payloads = list(payloads)
+
+    @classmethod
+    def of(cls, records: Iterable[Record]) -> Records:
+        """Return *records* together."""
+        return cls(*zip(*records, strict=True))
+
+    def __len__(self) -> int:
+        return len(self.payloads)
+
+    @overload
+    def __getitem__(self, place: int) -> Record: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> Records: ...
+
+    def __getitem__(self, place: int | slice) -> Record | Records:
+        """Return one by its place, or some."""
+        if isinstance(place, slice):
+            return Records(self.sequences[place], self.payloads[place])
+        return Record(self.sequences[place], self.payloads[place])
+
+    def __iter__(self) -> Iterator[Record]:
+        return map(Record, self.sequences, self.payloads)
+
+    def extend(self, others: Records) -> None:
+        """Add others, which come later."""
+        self.sequences += others.sequences
+        self.payloads += others.payloads
+
+    @property
+    def size(self) -> int:
+        """How many bytes are in them."""
+        return sum(map(len, self.payloads))
 
 
 class SegmentError(AuditError):
@@ -82,26 +139,26 @@ def encode_record(payload: bytes) -> bytes:
     return _FRAME.pack(len(payload), crc32(payload)) + payload
 
 
-def decode_records(data: bytes, first_sequence: int) -> tuple[list[Record], int]:
+def decode_records(data: bytes, first_sequence: int) -> tuple[Records, int]:
     """Return the whole records at the start of *data*, and how many bytes they take.
 
     Example:
-        >>> decode_records(encode_record(b"{}") + b"torn", first_sequence=7)
+        >>> records, size = decode_records(encode_record(b"{}") + b"torn", first_sequence=7)
+        >>> list(records), size
         ([Record(sequence=7, payload=b'{}')], 10)
     """
-    records: list[Record] = []
-    offset, end, sequence = 0, len(data), first_sequence
-    while end - offset >= FRAME_BYTES:
+    payloads: list[bytes] = []
+    offset, end = 0, len(data)
+    while (start := offset + FRAME_BYTES) <= end:
         length, checksum = _FRAME.unpack_from(data, offset)
-        start = offset + FRAME_BYTES
-        payload = data[start : start + length]
+        stop = start + length
+        payload = data[start:stop]
         # The frame of nothing is all zeros, which is what a lost page reads as.
-        if len(payload) < length or crc32(payload) != checksum or not length:
+        if stop > end or crc32(payload) != checksum or not length:
             break
-        records.append(Record(sequence, payload))
-        sequence += 1
-        offset = start + length
-    return records, offset
+        payloads.append(payload)
+        offset = stop
+    return Records(range(first_sequence, first_sequence + len(payloads)), payloads), offset
 
 
 def length_of_next(data: bytes) -> int:

@@ -7,6 +7,7 @@ acknowledged was journaled before.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from audit_logging.spool.cursor import CURSOR, Cursor
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from audit_logging.spool.refusals import Fate
-    from audit_logging.spool.segment import Record
+    from audit_logging.spool.segment import Records
 
 STREAM: Final = "stream"
 """The file that names the data stream of a writer's events."""
@@ -123,8 +124,8 @@ def _look(directory: Path, paths: Sequence[Path]) -> _Look:
     try:
         while records := reader.read(_CHUNK_BYTES):
             oldest = oldest or records[0].payload
-            for sequence, payload in records:
-                size += FRAME_BYTES + len(payload)
+            size += FRAME_BYTES * len(records) + records.size
+            for sequence in records.sequences:
                 if readable and readable[-1].stop == sequence:
                     readable[-1] = range(readable[-1].start, sequence + 1)
                 else:
@@ -139,11 +140,11 @@ def _look_quickly(directory: Path, paths: Sequence[Path]) -> _Look:
     last, trouble = _end(paths)
     holding = paths[max(sum(_first(path) <= acknowledged + 1 for path in paths) - 1, 0) :]
     readable = [range(_first(holding[0]), last + 1)] if holding else []
-    try:
-        oldest = SpoolReader(directory).read(1) if last > acknowledged else []
-    except SegmentError:
-        oldest = []
-    return _Look(readable, last, sum(map(_size, holding)), oldest[0].payload if oldest else b"", trouble)
+    oldest = b""
+    with contextlib.suppress(SegmentError):
+        if last > acknowledged and (records := SpoolReader(directory).read(1)):
+            oldest = records[0].payload
+    return _Look(readable, last, sum(map(_size, holding)), oldest, trouble)
 
 
 def _end(paths: Sequence[Path]) -> tuple[int, str]:
@@ -185,7 +186,7 @@ def _specimen(paths: Sequence[Path]) -> bytes:
         return b""
 
 
-def records_in(segment: Path) -> Iterator[list[Record]]:
+def records_in(segment: Path) -> Iterator[Records]:
     """Yield the whole records of a segment from its beginning, some at a time."""
     with segment.open("rb", buffering=0) as file:
         if decode_header(file.read(HEADER_BYTES), segment) is None:

@@ -5,12 +5,12 @@ import pytest
 
 from audit_logging.shipping.backoff import LONGEST_ASKED_SECONDS, LONGEST_SECONDS, Backoff
 from audit_logging.shipping.batch import encode_batch, quarantine_document
-from audit_logging.spool.segment import Record
+from audit_logging.spool.segment import Record, Records
 
 
 def test_a_batch_only_creates_with_ids_from_the_seal():
     """Two lines a record; a retry meets its own id; what is in a document is not looked at."""
-    body = encode_batch([Record(7, b'{"a":1}'), Record(8, b'{"b":"%d"}')], "w")
+    body = encode_batch(Records([7, 8], [b'{"a":1}', b'{"b":"%d"}']), "w")
     assert body == b'{"create":{"_id":"w-7"}}\n{"a":1}\n{"create":{"_id":"w-8"}}\n{"b":"%d"}\n'
 
 

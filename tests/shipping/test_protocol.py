@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from audit_logging.shipping.answer import Fate, Verdict
 from audit_logging.shipping.protocol import Bury, LookUp, Pause, Quarantine, Refuse, Send, Split, deliver
-from audit_logging.spool.segment import Record
+from audit_logging.spool.segment import Record, Records
 
 
 def event(sequence):
@@ -108,7 +108,7 @@ sequences = st.sets(st.integers(1, 8))
 def test_every_event_ends_where_it_belongs_exactly_once(data, count, poison, deadly, uncertain_to):
     """Whatever fails, in whatever order, with rollovers in between."""
     cluster = Cluster(data, poison, deadly)
-    records = [event(sequence) for sequence in range(1, count + 1)]
+    records = Records.of(event(sequence) for sequence in range(1, count + 1))
     before = data.draw(st.sets(st.integers(1, max(min(uncertain_to, count), 1)))) if uncertain_to else set()
     before -= poison | deadly
     for sequence in before:  # an earlier process stored it and died before it heard so; then the stream rolled over
@@ -128,7 +128,7 @@ def test_every_event_ends_where_it_belongs_exactly_once(data, count, poison, dea
 @given(st.data())
 def test_a_refusal_that_a_crash_interrupted_is_carried_on(data):
     """The event's id may be the stand-in's by then: the event itself is not sent again."""
-    records = [event(1), event(2)]
+    records = Records.of([event(1), event(2)])
     cluster = Cluster(data, {2}, set())
     cluster.refused = {2}
     cluster.run(deliver(records, uncertain_to=2, refused={2: "why"}))
@@ -139,14 +139,16 @@ def test_a_refusal_that_a_crash_interrupted_is_carried_on(data):
 
 def test_nothing_is_looked_up_while_nothing_is_uncertain():
     """The way of every day is one request."""
-    steps = deliver([event(1), event(2)])
-    assert next(steps) == Send([event(1), event(2)])
+    steps = deliver(Records.of([event(1), event(2)]))
+    step = next(steps)
+    assert isinstance(step, Send)
+    assert list(step.records) == [event(1), event(2)]
     assert next_or_none(steps, {}) is None
 
 
 def test_what_is_too_large_is_halved():
     """In order, and all of it."""
-    steps = deliver([event(number) for number in range(1, 6)])
+    steps = deliver(Records.of(event(number) for number in range(1, 6)))
     next(steps)
     assert isinstance(steps.send(Verdict(Fate.REFUSED, "413")), Split)
     first = next(steps)

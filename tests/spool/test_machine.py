@@ -103,7 +103,7 @@ class SpoolMachine(RuleBasedStateMachine):
             self.append_one(size)
 
     @precondition(lambda self: not self.is_nearly_full())
-    @rule(size=st.integers(0, 2000), part=st.integers(0, 300))
+    @rule(size=st.integers(0, 2000), part=st.integers(0, 250))
     def append_on_a_disk_that_fills_up(self, size, part):
         calls = []
         real = os.write

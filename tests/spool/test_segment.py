@@ -26,7 +26,7 @@ def test_a_cut_at_any_byte_leaves_the_whole_records_before_it(payloads, cut):
     data = b"".join(encode_record(payload) for payload in payloads)[:cut]
     records, size = decode_records(data, first_sequence=5)
     whole = payloads[: len(records)]
-    assert records == [Record(5 + index, payload) for index, payload in enumerate(whole)]
+    assert list(records) == [Record(5 + index, payload) for index, payload in enumerate(whole)]
     assert size == sum(len(encode_record(payload)) for payload in whole) <= len(data)
     if len(records) < len(payloads):
         assert len(data) < size + len(encode_record(payloads[len(records)]))
