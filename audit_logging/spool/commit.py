@@ -1,7 +1,8 @@
 """Turns at the disk: threads that wait for it at the same time share one sync.
 
-The first to come leads: it waits until as many have joined as the last time, though not longer than a sync takes, and
-then syncs for all. Without that wait the threads fall into two halves, each of which waits for the other's sync.
+The first to come leads: it waits until as many have joined as the last time, though not longer than two syncs take, and
+then syncs for all. Without that wait the threads fall into two halves, each of which waits for the other's sync. Those
+who joined wake one another, each the next before it goes on: all at once they would fight for the interpreter.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ class GroupCommit:
     def __init__(self) -> None:
         self.turn = threading.Lock()
         self._waiting: deque[threading.Lock] = deque()
+        self._served: deque[threading.Lock] = deque()
         self._expected = 0
         self._are_here: SimpleQueue[None] = SimpleQueue()
         self._seconds = 0.0
@@ -43,15 +45,17 @@ class GroupCommit:
         if self.turn.locked():
             self._wait()
             return
+        joined = 0
         try:
             with self.turn:  # nothing else is safe from a signal's handler that raises
                 self._gather()
+                joined = len(self._waiting)
                 began = time.perf_counter()
                 if sync():
                     self._seconds = min(time.perf_counter() - began, _LONGEST_WAIT_SECONDS)
                     self._expected = len(self._waiting)
         finally:
-            self._wake()
+            self._serve(joined + 1)  # the first who came too late leads next, if nobody else does
 
     def _wait(self) -> None:
         mine = threading.Lock()
@@ -60,7 +64,10 @@ class GroupCommit:
         if len(self._waiting) >= self._expected:
             self._are_here.put(None)
         if self.turn.locked():  # otherwise nobody is there any more to wake this one
-            mine.acquire(timeout=_LONGEST_WAIT_SECONDS)
+            try:
+                mine.acquire(timeout=_LONGEST_WAIT_SECONDS)
+            finally:
+                self._wake_next()
 
     def _gather(self) -> None:
         with contextlib.suppress(Empty):
@@ -68,9 +75,14 @@ class GroupCommit:
                 self._are_here.get_nowait()
         if len(self._waiting) < self._expected:
             with contextlib.suppress(Empty):
-                self._are_here.get(timeout=self._seconds)
+                self._are_here.get(timeout=2 * self._seconds)
 
-    def _wake(self) -> None:
+    def _serve(self, count: int) -> None:
         with contextlib.suppress(IndexError):
-            while True:
-                self._waiting.popleft().release()
+            for _ in range(count):
+                self._served.append(self._waiting.popleft())
+        self._wake_next()
+
+    def _wake_next(self) -> None:
+        with contextlib.suppress(IndexError):
+            self._served.popleft().release()
