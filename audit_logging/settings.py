@@ -133,7 +133,7 @@ class Settings(BaseSettings):
         16 << 20, ge=1 << 12, description="Size at which a spool segment is closed and the next begun, in bytes."
     )
     batch_max_bytes: int = Field(
-        5_000_000, ge=1 << 10, description="Largest body of one bulk request, in bytes (one larger event goes alone)."
+        3_000_000, ge=1 << 10, description="Largest body of one bulk request, in bytes (one larger event goes alone)."
     )
     batch_seconds: float = Field(
         0.2, ge=0, description="How long the shipper waits for a batch to fill up, in seconds."
