@@ -4,35 +4,29 @@ from __future__ import annotations
 
 import random
 import signal
-import sys
 import threading
 import time
-from contextlib import contextmanager
 
-import orjson
 import pytest
 
 from audit_logging.capture.trail import Trail
 from audit_logging.capture.writer import Writer
 from audit_logging.errors import NotIndexedError
-from audit_logging.events.document import Document
-from audit_logging.integrity.seal import canonical_form, digest_of
 from audit_logging.settings import Settings
 from audit_logging.spool.directory import SpoolDirectory
-from audit_logging.spool.reader import SpoolReader
+from tests.faults.interrupting import (  # noqa: F401 - one is a fixture
+    document,
+    events_in,
+    handling,
+    messages_in,
+    nobody_traces,
+    send_at,
+    send_never,
+)
 
 
 class InterruptedError(Exception):  # noqa: A001 - it is what a request's timeout raises
     """What the handler raises."""
-
-
-@pytest.fixture(autouse=True)
-def _nobody_traces():
-    """A tool that measures coverage takes a lock of its own wherever it looks on; a handler that raises would keep it."""
-    tracer = sys.gettrace()
-    sys.settrace(None)
-    yield
-    sys.settrace(tracer)
 
 
 @pytest.fixture
@@ -42,65 +36,8 @@ def writer(tmp_path):
     writer.close()
 
 
-def document(name):
-    canonical = orjson.dumps({"@timestamp": "2026-01-01T00:00:00.000000Z", "audit": {"schema": "1"}, "message": name})
-    return Document(name, canonical, canonical.index(b'"schema"'))
-
-
-@contextmanager
-def handling(handler):
-    before = signal.signal(signal.SIGUSR1, handler)
-    try:
-        yield
-    finally:
-        sys.setprofile(None)
-        signal.signal(signal.SIGUSR1, before)
-
-
-def send_at(moment):
-    """Let a real signal arrive at the given one of the moments at which Python runs handlers.
-
-    Those are the beginning of a function and the return from one that is written in C.
-    """
-    passed = 0
-
-    def watch(frame, event, _):
-        nonlocal passed
-        if event not in ("call", "c_return") or frame.f_code.co_filename == __file__:
-            return
-        passed += 1
-        if passed == moment:
-            sys.setprofile(None)
-            signal.raise_signal(signal.SIGUSR1)
-
-    sys.setprofile(watch)
-
-
 def raise_interrupted(*_):
     raise InterruptedError
-
-
-def messages_in(spool):
-    return [event["message"] for event in events_in(spool)]
-
-
-def events_in(spool):
-    """Check every chain in the spool, and return all events."""
-    found = []
-    for path in SpoolDirectory(spool).writers():
-        reader = SpoolReader(path)
-        previous = None
-        documents = []
-        while records := reader.read(1 << 20):
-            documents += [orjson.loads(record.payload) for record in records]
-        for number, event in enumerate(documents, 1):
-            seal = event["audit"]["integrity"]
-            assert seal["sequence"] == number, "a sequence twice, or a gap"
-            assert previous in (None, seal["previous"])
-            previous = seal["hash"]
-            assert previous == digest_of(seal["previous"], path.name, number, canonical_form(event))
-        found += documents
-    return found
 
 
 def test_a_handler_that_raises_costs_no_number_and_no_event(tmp_path, writer):
@@ -116,7 +53,7 @@ def test_a_handler_that_raises_costs_no_number_and_no_event(tmp_path, writer):
             except InterruptedError:
                 uncertain.append(name)
             else:
-                sys.setprofile(None)
+                send_never()
                 returned.append(name)
             writer.append(document(f"{moment} after"))
             returned.append(f"{moment} after")
@@ -137,7 +74,7 @@ def test_a_handler_that_raises_in_a_sync_is_in_no_other_threads_way(writer):
                 writer.sync(sequence, "id")
             except InterruptedError:
                 interrupted += 1
-            sys.setprofile(None)
+            send_never()
             other = threading.Thread(target=writer.sync, args=(sequence, "id"), daemon=True)
             other.start()
             other.join(20)
@@ -161,7 +98,7 @@ def test_births_are_interrupted_at_every_moment(tmp_path):
                 returned.append(f"second {moment}")
                 writer.close()
             else:
-                sys.setprofile(None)
+                send_never()
                 returned.append(f"first {moment}")
                 writer.close()
                 break
@@ -213,7 +150,7 @@ def test_a_handler_that_emits_is_neither_lost_nor_in_the_way(tmp_path, writer):
             emitted = len(expected)
             send_at(moment)
             writer.append(document(f"{moment}"))
-            sys.setprofile(None)
+            send_never()
             expected.append(f"{moment}")
             if len(expected) == emitted + 1:
                 break
@@ -236,7 +173,7 @@ def test_a_handler_that_emits_while_the_writer_is_made_is_in_nobodys_way(tmp_pat
             emitted = len(expected)
             send_at(moment)
             writer.append(document(f"{moment}"))
-            sys.setprofile(None)
+            send_never()
             writer.close()
             expected.append(f"{moment}")
             if len(expected) == emitted + 1:
@@ -254,7 +191,7 @@ def test_a_handler_that_emits_in_a_trails_first_event_is_in_nobodys_way(tmp_path
             trail = Trail(settings)
             send_at(moment)
             expected.append(trail.emit("user.login", {}))
-            sys.setprofile(None)
+            send_never()
             trail.shutdown(0)
     assert len(expected) > 100
     found = [event["event"]["id"] for event in events_in(tmp_path)]
@@ -276,5 +213,5 @@ def test_who_cannot_wait_says_so(tmp_path, writer):
         for moment in range(1, 200):
             send_at(moment)
             writer.append(document(f"{moment}"))
-            sys.setprofile(None)
+            send_never()
     assert {(error.state, error.event_id) for error in failures} == {("spooled", "handler")}
