@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from audit_logging.shipping.accounts import Accounts
 
 _log = logging.getLogger("audit_logging")
-_lock = threading.Lock()
+_lock = threading.RLock()  # since the handler of a signal may emit, and so ask for the trail, while it is made
 _trail: Trail | None = None
 
 
 @in_children
 def _begin_anew() -> None:
     global _lock
-    _lock = threading.Lock()  # a thread of the parent may have held it
+    _lock = threading.RLock()  # a thread of the parent may have held it
 
 
 def configure(*, replace: bool = False, processors: Sequence[Processor] = (), **settings: Any) -> None:
@@ -54,9 +54,10 @@ def configure(*, replace: bool = False, processors: Sequence[Processor] = (), **
         if _trail is not None and not replace:
             _refuse_difference(_trail.settings, wanted)
             return
-        if _trail is not None:
-            _close(_trail, _trail.settings.shutdown_timeout_seconds)
-        _trail = Trail(wanted, processors)
+        made = Trail(wanted, processors)
+        before, _trail = _trail, made
+        if before is not None:  # if only since a moment ago, when the handler of a signal emitted
+            _close(before, before.settings.shutdown_timeout_seconds)
 
 
 def _refuse_difference(present: Settings, wanted: Settings) -> None:
@@ -74,7 +75,8 @@ def current_trail() -> Trail:
     trail = _trail
     if trail is None:
         with _lock, undivided():  # making one imports much
-            trail = _trail = _trail or Trail(Settings.load())
+            made = Trail(Settings.load()) if _trail is None else _trail
+            trail = _trail = _trail or made  # the handler of a signal may have been quicker
     return trail
 
 

@@ -342,7 +342,7 @@ class Trail:
             return
         try:
             writer.append(self._builder.build(STOPPED, {"metadata": {CHAIN: writer.id}}), signer=signer, last=True)
-        except DurabilityError as error:
+        except (DurabilityError, WriterClosedError) as error:
             _log.error("The end of writer %s could not be signed: %s", writer.id, error)
 
 

@@ -28,7 +28,10 @@ _POLL_SECONDS: Final = 0.05
 
 
 class WriterClosedError(Exception):
-    """Another thread has closed the writer meanwhile. It never leaves the trail, which has another writer by then."""
+    """Another thread has closed the writer meanwhile, or the handler of a signal that interrupts it would end it.
+
+    It never leaves the trail, which has another writer by then.
+    """
 
 
 class Writer:
@@ -49,6 +52,7 @@ class Writer:
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._is_busy = False  # with what must not be begun again in the middle
+        self._at_disk: dict[int, threading.Lock] = {}  # by thread, each held while that one waits for the disk
         self._chain = Chain(new_writer_id())
         self._unsettled: SealedDocument | None = None  # what was to be written when a signal's handler raised
         self._home: WriterDirectory | None = None
@@ -93,19 +97,21 @@ class Writer:
         Raises:
             SpoolFullError: There was no room for as long as the call may block.
             SpoolWriteError: The disk refused.
-            WriterClosedError: It was closed.
+            WriterClosedError: It was closed; or the last one comes in the middle of another call.
         """
         try:
             with self._lock:
-                if self._is_busy:
+                if self._is_busy or (self._at_disk and self._is_at_disk()):
+                    if last:
+                        raise WriterClosedError("a signal's handler ends it in the middle of another call")
                     return self._append_aside(document, awaited=awaited)
-                if self._closed:  # a second life under the same id would number its events anew
-                    raise WriterClosedError
                 spool = self._spool or self._begin()
                 if signer is None and spool.at[2] + len(document.canonical) > self._bytes_allowed:
                     self._wait_for_room(spool, document)
                 try:
                     self._is_busy = True
+                    if self._closed:  # if only since a moment ago
+                        raise WriterClosedError
                     if self._unsettled is not None:
                         self._settle(spool)
                     sealed = self._chain.seal(document.canonical, document.splice)
@@ -127,6 +133,11 @@ class Writer:
             error.event_id = document.event_id
             raise
 
+    def _is_at_disk(self) -> bool:
+        """Whether this thread waits for the disk, so that what runs now is a handler that interrupted it."""
+        held = self._at_disk.get(threading.get_ident())
+        return held is not None and held.locked()
+
     def _append_aside(self, document: Document, *, awaited: bool) -> int:
         """Write *document* as another writer, since the handler that emits it interrupted this one in the middle.
 
@@ -146,7 +157,9 @@ class Writer:
 
     def _wait_for_room(self, spool: SpoolWriter, document: Document) -> None:
         size = len(document.canonical)
-        if not self._wait_until(lambda: self._make_room(spool, size), self._settings.spool_block_seconds):
+        if not self._wait_until(
+            lambda: self._closed or self._make_room(spool, size), self._settings.spool_block_seconds
+        ):
             raise SpoolFullError(
                 f"The spool {self.directory.path} is full ({self._settings.spool_max_bytes} bytes,"
                 f" {self.waiting} events waiting). Is OpenSearch away? Raise spool_max_bytes or make it reachable."
@@ -191,6 +204,8 @@ class Writer:
         return self._spool is None or self._spool.bytes_appended + MAX_DOCUMENT_BYTES <= self._bytes_allowed
 
     def _begin(self) -> SpoolWriter:
+        if self._closed:  # a second life under the same id would number its events anew
+            raise WriterClosedError
         try:
             self._is_busy = True
             if self._spool is not None:  # a handler that emits came just before
@@ -215,10 +230,14 @@ class Writer:
         Raises:
             SpoolWriteError: The disk refused. The event is in the spool.
         """
+        if not sequence:  # it was written aside, and synced there
+            return
         spool = self._spool or self._closed_spool
         assert spool is not None
+        here = self._at_disk.setdefault(threading.get_ident(), threading.Lock())
         try:
-            spool.sync(sequence)
+            with here:  # nothing else is safe from a signal's handler that raises
+                spool.sync(sequence)
         except SpoolWriteError as error:
             error.event_id = event_id
             raise
@@ -270,20 +289,34 @@ class Writer:
         return refusal.reason if refusal else ""
 
     def close(self) -> int:
-        """Give the spool up, remove it when all is acknowledged, and return how many events remain."""
+        """Give the spool up, remove it when all is acknowledged, and return how many events remain.
+
+        In the handler of a signal that interrupted it, it is closed for more events alone, and given up when the
+        process ends.
+        """
         with self._lock:
             self._closed = True
-            if self._unsettled is not None and self._spool is not None:
-                self._settle(self._spool)
-            remaining = self.waiting
-            if self._spool is not None and self._home is not None:
-                self._spool.close()
-                if not remaining and self._home.take_shipping():
-                    self._home.remove()
-                else:  # whoever ships what remains, or is shipping now, removes it
-                    self._home.release()
-            self._closed_spool, self._spool, self._home = self._spool or self._closed_spool, None, None
-            return remaining
+            self._changed.notify_all()
+            if self._is_busy or self._is_at_disk():
+                return self.waiting
+            try:
+                self._is_busy = True
+                return self._give_up()
+            finally:
+                self._is_busy = False
+
+    def _give_up(self) -> int:
+        if self._unsettled is not None and self._spool is not None:
+            self._settle(self._spool)
+        remaining = self.waiting
+        if self._spool is not None and self._home is not None:
+            self._spool.close()
+            if not remaining and self._home.take_shipping():
+                self._home.remove()
+            else:  # whoever ships what remains, or is shipping now, removes it
+                self._home.release()
+        self._closed_spool, self._spool, self._home = self._spool or self._closed_spool, None, None
+        return remaining
 
     def abandon(self) -> None:
         """Close what a forked child inherited, without touching what the parent goes on using."""

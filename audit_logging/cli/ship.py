@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import sys
-import threading
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -134,12 +133,13 @@ def _report(
 def _ship_until_told(settings: Settings) -> None:
     from audit_logging.capture.sidecar import sidecar
     from audit_logging.opensearch.client import Client
+    from audit_logging.shipping.bell import Bell
 
     Client(settings).close()  # what is wrong with the settings stops this now, and not in the background
-    told = threading.Event()
+    told = Bell()
 
     def stop(_number: int, _frame: FrameType | None) -> None:
-        told.set()
+        told.ring()
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     shipper = sidecar(settings)

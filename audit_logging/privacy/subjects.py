@@ -48,7 +48,7 @@ class SubjectKeys:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # the handler of a signal may emit in the middle of another event
         self._process = 0
         self._connection: sqlite3.Connection | None = None
         self._token_key = b""

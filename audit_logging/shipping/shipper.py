@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from audit_logging.errors import AuditError
 from audit_logging.opensearch.client import Client
 from audit_logging.shipping.backoff import Backoff
+from audit_logging.shipping.bell import Bell
 from audit_logging.shipping.dead_letters import DeadLetter, DeadLetters
 from audit_logging.shipping.delivery import Delivery, StoppedError
 from audit_logging.shipping.notices import Notices
@@ -93,12 +94,12 @@ class Shipper:
         self._adopting: Iterator[WriterDirectory] | None = None
         self._next_adoption = float("-inf")
         self._turn = threading.Lock()
-        self._ledger = threading.Lock()
+        self._ledger = threading.RLock()  # the handler of a signal may end what is being ended
         self._had_all = False
-        self._finishing = threading.Event()
-        self._stopping = threading.Event()
-        self._work = threading.Event()
-        self._hurry = threading.Event()
+        self._finishing = False
+        self._stopping = Bell()
+        self._work = Bell()
+        self._hurry = Bell()
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -108,17 +109,16 @@ class Shipper:
 
     def wake(self) -> None:
         """Say that there is something to ship."""
-        if not self._work.is_set():
-            self._work.set()
+        self._work.ring()
 
     def hurry(self) -> None:
         """Say that somebody waits: ship without waiting for a batch to fill."""
-        self._hurry.set()
-        self._work.set()
+        self._hurry.ring()
+        self._work.ring()
 
     def end_when_done(self) -> None:
         """Say that this is to end as soon as everything there is has been shipped."""
-        self._finishing.set()
+        self._finishing = True
         self.hurry()
 
     def wait(self, timeout: float) -> bool:
@@ -136,7 +136,7 @@ class Shipper:
         """
         self.end_when_done()
         in_time = self.wait(timeout)
-        self._stopping.set()
+        self._stopping.ring()
         self.hurry()
         if self._thread is not None:
             self._thread.join(_LAST_SECONDS)
@@ -234,10 +234,10 @@ class Shipper:
     def _next(self) -> tuple[Source, Batch] | None:
         """Return the next batch and whose it is, as soon as there is one; None when it is time to end."""
         with self._turn:
-            while not self._stopping.is_set():
+            while not self._stopping.is_rung:
                 if self._had_all:
                     self._pause_until_work()
-                finishing = self._finishing.is_set()
+                finishing = self._finishing
                 job = self._take(everything=finishing)
                 if job is not None:
                     source, (batch, is_full) = job
@@ -255,7 +255,7 @@ class Shipper:
         return None
 
     def _pause_until_work(self) -> None:
-        if self._finishing.is_set():
+        if self._finishing:
             return
         if self._work.wait(self._look_seconds):
             self._hurry.wait(self._settings.batch_seconds)

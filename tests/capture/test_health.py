@@ -178,7 +178,7 @@ class TestShipper:
         emit(trail)
         assert trail.flush(20)
         shipper = trail._shipper
-        shipper._stopping.set()
+        shipper._stopping.ring()
         shipper.hurry()
         assert shipper.wait(10)
         assert kinds(trail) == ["shipper stopped"]

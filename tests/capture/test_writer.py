@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from audit_logging.capture.writer import Writer
+from audit_logging.capture.writer import Writer, WriterClosedError
 from audit_logging.errors import SpoolFullError
 from audit_logging.events.document import Document
 from audit_logging.settings import Settings
@@ -97,6 +97,28 @@ class TestWithSidecar:
         stopping.set()
         shipping.join()
         assert writer.sequence > held + 500
+
+    def test_who_waits_for_room_hears_that_the_writer_was_closed(self, writer, tmp_path):
+        """At once: the trail has another by then, with room of its own."""
+        with pytest.raises(SpoolFullError):
+            append(writer, 1000)
+        writer._settings = writer._settings.model_copy(update={"spool_block_seconds": 60})
+        heard = []
+
+        def wait():
+            try:
+                append(writer)
+            except WriterClosedError as error:
+                heard.append(error)
+
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        while not writer._changed._waiters:
+            assert waiting.is_alive()
+        last = writer.sequence
+        assert writer.close() == last
+        waiting.join(20)
+        assert len(heard) == 1
 
     def test_a_full_spool_uses_the_room_that_its_limit_gives(self, writer):
         """Neither more than the limit, nor much less."""
