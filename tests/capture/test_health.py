@@ -17,6 +17,7 @@ from audit_logging.spool.segment import Record
 from tests.faults.proxy import FaultProxy
 from tests.spool.conftest import fill, small_disk  # noqa: F401 - a fixture
 from tests.test_forks import in_child, raw_fork
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -38,13 +39,6 @@ def emit(trail, count=1):
 
 def kinds(trail):
     return [reason.kind for reason in trail.health().reasons]
-
-
-def wait_for(condition, seconds=20):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def make_old(trail, seconds=100):
@@ -165,7 +159,7 @@ class TestShipper:
         """Degraded meanwhile, with the server's word."""
         proxy.authorization = "Bearer another"
         emit(trail)
-        wait_for(lambda: kinds(trail) == ["credentials"])
+        until(lambda: kinds(trail) == ["credentials"])
         assert "401" in trail.health().reasons[0].sentence
         make_old(trail)
         assert kinds(trail) == ["stuck", "credentials"]

@@ -7,7 +7,7 @@ import stat
 import subprocess
 import sys
 import threading
-import time
+from pathlib import Path
 
 import orjson
 import pytest
@@ -21,6 +21,9 @@ from audit_logging.integrity.signature import is_signed
 from audit_logging.settings import Settings
 from audit_logging.spool.directory import SpoolDirectory
 from audit_logging.spool.reader import SpoolReader
+from tests.waiting import until
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -40,13 +43,6 @@ def spooled(settings):
 
 def own(events):
     return [event.own for event in events]
-
-
-def eventually(holds, seconds=10.0):
-    deadline = time.monotonic() + seconds
-    while not (answer := holds()) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return answer
 
 
 class TestChain:
@@ -115,7 +111,7 @@ class TestChain:
         thread.start()
         for _ in range(20):
             count = len(emitted)
-            assert eventually(lambda count=count: len(emitted) > count)
+            until(lambda count=count: len(emitted) > count)
             trail.shutdown(1)
         go_on.set()
         thread.join()
@@ -146,21 +142,24 @@ class TestChain:
 class TestForks:
     def test_a_child_has_a_chain_of_its_own_with_its_own_checkpoints(self, settings):
         code = f"""
-import os, time
+import os
 from pathlib import Path
 import audit_logging as audit
+from audit_logging.capture.configuration import current_trail
+from tests.waiting import until
 audit.configure(home={str(settings.home)!r}, signing=True, console=False, ship=False, checkpoint_seconds=1)
 log = audit.get_logger()
 log.user_login(user_id="parent")
 child = os.fork()
 log.user_login(user_id="both")
-time.sleep(1.7)
+own = f"{{current_trail().writer_id}}/*.seg"
+until(lambda: any(b"audit.checkpoint" in each.read_bytes() for each in Path({str(settings.spool_path)!r}).rglob(own)))
 audit.shutdown()
 if not child:
     os._exit(0)
 assert os.waitpid(child, 0)[1] == 0
 """
-        subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
+        subprocess.run([sys.executable, "-c", code], check=True, timeout=60, cwd=ROOT)
         parent, child = sorted(map(own, spooled(settings).values()), key=len, reverse=True)
         assert parent == ["audit.started", "", "", "audit.checkpoint", "audit.stopped"]
         assert child == ["audit.started", "", "audit.checkpoint", "audit.stopped"]
@@ -171,7 +170,7 @@ class TestCheckpoints:
         trail = Trail(settings.model_copy(update={"checkpoint_seconds": 0.1}))
         trail.emit("user.login", {})
         writer = trail.writer_id
-        assert eventually(lambda: own(spooled(settings)[writer]).count("audit.checkpoint") >= 2)
+        until(lambda: own(spooled(settings)[writer]).count("audit.checkpoint") >= 2)
         trail.shutdown(1)
         assert "audit-logging-checkpoints" not in {thread.name for thread in threading.enumerate()}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -20,9 +19,9 @@ from audit_logging.errors import LocalServerError
 from audit_logging.local import find_running
 from audit_logging.local.detached import take_down
 from audit_logging.settings import default_home
+from tests.waiting import PATIENCE_SECONDS, until_ended
 
 DEMO = [sys.executable, "-m", "audit_logging", "demo", "--requests"]
-PATIENCE_SECONDS = 60
 
 
 @pytest.fixture
@@ -61,17 +60,6 @@ def processes_with(variable):
             except OSError:
                 continue
     return found
-
-
-def wait_for_end(pid):
-    try:
-        descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    try:
-        assert select.select([descriptor], [], [], PATIENCE_SECONDS)[0], f"process {pid} still runs"
-    finally:
-        os.close(descriptor)
 
 
 @pytest.mark.server
@@ -129,7 +117,7 @@ def test_however_it_ends_it_leaves_no_process_behind(environment, settings, mark
     assert "Traceback" not in errors
     if number == signal.SIGKILL:  # then nobody waits for them
         for pid in started:
-            wait_for_end(pid)
+            until_ended(pid)
     assert processes_with(f"AUDIT_STREAM={settings.stream}") == []
 
 

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -18,6 +17,7 @@ from audit_logging.spool import segment
 from audit_logging.spool.directory import SpoolDirectory
 from tests.faults.proxy import FaultProxy
 from tests.faults.reckoning import reckon
+from tests.waiting import until
 
 pytestmark = pytest.mark.server
 
@@ -204,10 +204,7 @@ def test_a_sidecar_takes_over_when_an_application_dies(prepared):
     assert len(ids) == 50
     sidecar = subprocess.Popen([sys.executable, "-m", "audit_logging", "ship"], stderr=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 30
-        while writers(prepared):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        until(lambda: not writers(prepared), sidecar)
         sidecar.terminate()
         assert sidecar.wait(20) == 0
     finally:

@@ -15,15 +15,15 @@ from audit_logging.cli.root import run
 from audit_logging.spool.directory import SpoolDirectory
 from tests.faults.emitting import JOURNAL
 from tests.faults.reckoning import reckon
+from tests.waiting import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from audit_logging.query.event import Event
     from audit_logging.settings import Settings
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_SECONDS = 60.0
 
 
 class Programs:
@@ -102,15 +102,6 @@ class Programs:
     def writers(self) -> list[Path]:
         """Return the spools that there are."""
         return SpoolDirectory(self.settings.spool_path, self.settings.stream).writers()
-
-
-def until(holds: Callable[[], object], process: subprocess.Popen[bytes] | None = None) -> None:
-    """Return once *holds* returns something true; fail when it does not in time, or *process* has ended."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come about in time"
-        assert process is None or process.poll() is None, "the program has ended"
-        time.sleep(0.02)
 
 
 def get(port: int, path: str) -> str:

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.faults.programs import until
+from tests.waiting import until
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 

@@ -16,8 +16,8 @@ from random import Random
 import pytest
 
 from audit_logging.query.reader import AuditReader
-from tests.faults.programs import until
 from tests.faults.proxy import FaultProxy
+from tests.waiting import until
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 

@@ -1,13 +1,11 @@
 """A cluster of three nodes loses the one it has elected, in the middle of writing."""
 
 import threading
-import time
 from contextlib import ExitStack
 
 import pytest
 
 from audit_logging.capture.trail import Trail
-from audit_logging.errors import OpenSearchError
 from audit_logging.local import LocalServer
 from audit_logging.local.instance import free_port
 from audit_logging.opensearch.admin import AuditAdmin
@@ -15,6 +13,7 @@ from audit_logging.opensearch.client import Client
 from audit_logging.settings import Settings
 from audit_logging.shipping import backoff
 from tests.faults.reckoning import reckon
+from tests.waiting import until
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
@@ -45,20 +44,6 @@ def nodes():
         for node in nodes.values():
             node.wait_until_ready()
         yield nodes
-
-
-def until(condition, seconds=120.0):
-    """Return once *condition* holds; it may fail with an error of OpenSearch's until then."""
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            if condition():
-                return
-        except OpenSearchError:
-            if time.monotonic() > deadline:
-                raise
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def move_primary(client, stream, node):

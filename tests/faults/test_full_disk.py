@@ -12,6 +12,7 @@ from audit_logging.spool.directory import SpoolDirectory
 from audit_logging.spool.reader import SpoolReader
 from tests.faults.reckoning import reckon
 from tests.spool.conftest import fill, small_disk
+from tests.waiting import until
 
 pytestmark = pytest.mark.server
 
@@ -37,13 +38,7 @@ def emit_until_full(trail, most=10_000):
 
 def emit_again(trail):
     """Emit until it succeeds, and return the event's id."""
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            return trail.emit("user.logout", {})
-        except SpoolWriteError:
-            assert time.monotonic() < deadline, "it does not recover"
-            time.sleep(0.01)
+    return until(lambda: trail.emit("user.logout", {}), despite=SpoolWriteError)
 
 
 def test_calls_raise_and_recover_by_themselves_when_shipping_makes_room(proxy, prepared, on_small_disk):

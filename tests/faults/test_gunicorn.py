@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from audit_logging.local.instance import free_port
-from tests.faults.programs import get, until
+from tests.faults.programs import get
+from tests.waiting import until
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.faults.programs import until
+from tests.waiting import until, until_ended
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
@@ -125,17 +125,20 @@ ENDINGS = {
         0,
     ),
     "os._exit": ("os._exit(4)", 4),
-    "SIGTERM": ("os.kill(os.getpid(), signal.SIGTERM)\ntime.sleep(60)", -signal.SIGTERM),
+    "SIGTERM": ("os.kill(os.getpid(), signal.SIGTERM)\nsignal.pause()", -signal.SIGTERM),
     "SIGTERM, handled": (
         (
             "signal.signal(signal.SIGTERM, lambda *_: (emit(), sys.exit(5)))\n"
-            "os.kill(os.getpid(), signal.SIGTERM)\ntime.sleep(60)"
+            "os.kill(os.getpid(), signal.SIGTERM)\nsignal.pause()"
         ),
         5,
     ),
     "SIGKILL": ("os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGKILL),
     "a fork that goes on": (
-        "r, w = os.pipe()\nif os.fork():\n    os.read(r, 1)\n    os._exit(0)\nos.setsid()\nos.write(w, b'.')\nemit()",
+        (
+            "r, w = os.pipe()\nif os.fork():\n    os.read(r, 1)\n    os._exit(0)\n"
+            "os.setsid()\nprint(os.getpid(), flush=True)\nos.write(w, b'.')\nemit()"
+        ),
         0,
     ),
 }
@@ -146,11 +149,12 @@ BY_ITSELF = {"return", "sys.exit", "an exception", "an exception in a thread", "
 def test_every_way_to_end(programs, ending):
     """Those that let Python end ship first; the others leave it to whoever comes next."""
     last, code = ENDINGS[ending]
-    programs.python(f"{START}for _ in range(20):\n    emit()\n{last}\n", code=code)
+    printed = programs.python(f"{START}for _ in range(20):\n    emit()\n{last}\n", code=code)
     if ending in BY_ITSELF:
         assert programs.writers() == []
     if ending == "a fork that goes on":
-        until(lambda: len(programs.emitted()) == 21)
+        until_ended(int(printed))
+        assert len(programs.emitted()) == 21
     events = programs.reckon()
     assert len(events) == len(programs.emitted()) >= 20
 

@@ -17,6 +17,7 @@ from audit_logging.opensearch.client import Client
 from audit_logging.settings import Settings
 from audit_logging.shipping import backoff
 from tests.faults.reckoning import reckon
+from tests.waiting import until
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
@@ -62,9 +63,8 @@ class Application(threading.Thread):
     def wait_for(self, count):
         """Return once it has emitted *count* more."""
         wanted = len(self.ids) + count
-        while len(self.ids) < wanted:
-            assert self.is_alive()
-            time.sleep(0.01)
+        until(lambda: len(self.ids) >= wanted or not self.is_alive())
+        assert self.is_alive()
 
     def stop(self):
         self.leaving.set()
@@ -119,13 +119,7 @@ def test_a_stopped_server_that_is_rolled_over_before_it_is_asked_again(server, a
     application.wait_for(1500)
     os.kill(server.pid, signal.SIGCONT)
     client = Client(settings)
-    patience = time.monotonic() + 30
-    while True:
-        try:
-            client.request("POST", f"/{settings.stream}/_rollover", timeout=30)
-            break
-        except OpenSearchError:
-            assert time.monotonic() < patience
+    until(lambda: client.request("POST", f"/{settings.stream}/_rollover", timeout=30), despite=OpenSearchError)
     application.wait_for(100)
     all_is_there(application, settings)
     client.close()

@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -37,6 +36,7 @@ from audit_logging.spool import segment
 from audit_logging.spool.directory import SpoolDirectory
 from tests.faults.proxy import FaultProxy
 from tests.opensearch.front import Front
+from tests.waiting import until
 
 from .records import numbered, write_lines
 
@@ -359,7 +359,7 @@ class TestInterruption:
             process.stdin.write(b"".join(lines[:fed]))
             process.stdin.flush()
             full_batches = fed // importer.BATCH_EVENTS
-            wait_until(lambda: spooled(ready) > (full_batches - 1) * 600_000, process)
+            until(lambda: spooled(ready) > (full_batches - 1) * 600_000, process)
             os.kill(process.pid, signal.SIGKILL)
             process.communicate()
         assert process.returncode == -signal.SIGKILL
@@ -484,11 +484,3 @@ def unsealed(path):
 def spooled(settings):
     """Return how many bytes all writers wrote so far, acknowledged or not."""
     return sum(path.stat().st_size for path in settings.spool_path.glob("*/*.seg"))
-
-
-def wait_until(condition, process):
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert process.poll() is None, "the import ended by itself"
-        assert time.monotonic() < deadline, "it took too long"
-        os.sched_yield()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -14,24 +13,11 @@ import pytest
 
 from audit_logging.local.state import process_began
 from audit_logging.settings import default_home
+from tests.waiting import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-
-PATIENCE_SECONDS = 60
-
-
-def wait_for_end(pid: int) -> None:
-    """Return once process *pid* (any process, not only a child) has ended."""
-    try:
-        descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    try:
-        assert select.select([descriptor], [], [], PATIENCE_SECONDS)[0], f"process {pid} still runs"
-    finally:
-        os.close(descriptor)
 
 
 def is_running(pid: int) -> bool:

@@ -14,7 +14,7 @@ from audit_logging.local.detached import take_down
 from audit_logging.local.state import State, state_file
 from audit_logging.opensearch.client import Client
 from audit_logging.settings import Settings
-from tests.local.conftest import wait_for_end
+from tests.waiting import until_ended
 
 
 def written_state(home):
@@ -92,7 +92,7 @@ class TestLife:
         client.request("PUT", "/kept/_doc/1", params={"refresh": True}, body={"a": 1})
         state = written_state(home)
         os.kill(state.server_pid, signal.SIGKILL)
-        wait_for_end(state.supervisor)
+        until_ended(state.supervisor)
         assert find_running(home, "life") is None
         assert command("server", "status", *self.NAME).returncode == 3
         assert "started" in command("server", "logs", "--follow", *self.NAME).stdout
@@ -105,7 +105,7 @@ class TestLife:
         state = written_state(home)
         ended = command("server", "down", *self.NAME)
         assert (ended.returncode, ended.stderr) == (0, "Stopped; its data is removed.\n")
-        wait_for_end(state.server_pid)
+        until_ended(state.server_pid)
         assert not Path(state.directory).exists()
         again = command("server", "down", *self.NAME)
         assert (again.returncode, again.stderr) == (0, "No local server called 'life' runs: nothing to stop.\n")

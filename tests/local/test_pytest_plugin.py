@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from audit_logging.local.state import State
-from tests.local.conftest import wait_for_end
+from tests.waiting import until_ended
 
 TESTS = """
 import os, pathlib, urllib.request, pytest
@@ -53,8 +53,8 @@ def test_all_workers_share_one_server_that_ends_with_the_session(run_pytest, tmp
     assert len({url for _, url in seen}) == 1
     state = State.read(next((tmp_path / "base").glob("*.json")))
     assert state is not None
-    wait_for_end(state.supervisor)
-    wait_for_end(state.server_pid)
+    until_ended(state.supervisor)
+    until_ended(state.server_pid)
     assert not Path(state.directory).exists()
 
 

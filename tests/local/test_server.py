@@ -19,7 +19,8 @@ import pytest
 from audit_logging.errors import LocalServerError
 from audit_logging.local import LocalServer
 from audit_logging.local.instance import free_port
-from tests.local.conftest import is_running, wait_for_end
+from tests.local.conftest import is_running
+from tests.waiting import until_ended
 
 pytestmark = pytest.mark.server
 
@@ -189,8 +190,8 @@ class TestNothingIsLeftBehind:
     """``wait=False``: whether the server was ready makes no difference to its end."""
 
     def check_all_gone(self, facts):
-        wait_for_end(facts["server"])
-        wait_for_end(facts["supervisor"])
+        until_ended(facts["server"])
+        until_ended(facts["supervisor"])
         assert not Path(facts["directory"]).exists()
 
     def test_by_a_parent_that_was_killed(self, script):
@@ -224,7 +225,7 @@ class TestNothingIsLeftBehind:
         parent = script(STARTS + "print(json.dumps(facts), flush=True); sys.stdin.readline(); server.stop()")
         facts = parent.report()
         os.kill(facts["supervisor"], signal.SIGKILL)
-        wait_for_end(facts["server"])
+        until_ended(facts["server"])
         parent.process.communicate("\n", timeout=60)
         assert not Path(facts["directory"]).exists()
 

@@ -16,7 +16,8 @@ from audit_logging.local.detached import stop_detached
 from audit_logging.local.launch import Plan, Supervision
 from audit_logging.local.state import State, process_began
 from audit_logging.local.watchdog import Owner
-from tests.local.conftest import is_running, wait_for_end
+from tests.local.conftest import is_running
+from tests.waiting import until, until_ended
 
 STUBBORN = (
     "import signal, sys; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); signal.pause()"
@@ -50,8 +51,7 @@ def detached_account():
 
 
 def wait_until_ready(tmp_path: Path) -> None:
-    while "ready" not in (tmp_path / "log").read_text():
-        pass
+    until(lambda: "ready" in (tmp_path / "log").read_text())
 
 
 def state_of(supervision: Supervision, directory: Path) -> State:
@@ -97,7 +97,7 @@ def test_detaching_from_a_server_that_has_ended_is_told(supervise):
     supervision = supervise("/bin/true")
     assert supervision.has_exited(within_seconds=30)
     supervision.detach(None)  # it answers, and ends then
-    wait_for_end(supervision.pid)
+    until_ended(supervision.pid)
 
 
 def test_detaching_from_a_supervisor_that_has_ended_is_told(supervise):
@@ -130,7 +130,7 @@ def test_a_supervisor_that_hangs_is_killed_and_the_server_with_it(supervise, tmp
     os.kill(supervision.pid, signal.SIGSTOP)
     stop_detached(state_of(supervision, tmp_path / "instance"))
     os.waitpid(supervision.pid, 0)
-    wait_for_end(supervision.server_pid)
+    until_ended(supervision.server_pid)
 
 
 class TestOwnerWithoutPidfd:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from audit_logging.errors import OpenSearchError
@@ -12,6 +10,7 @@ from audit_logging.opensearch.capabilities import Capabilities
 from audit_logging.opensearch.client import Client
 from audit_logging.opensearch.doctor import diagnose
 from audit_logging.settings import Settings
+from tests.waiting import until
 
 from .recorded_ism import BASE, RecordedIsm
 
@@ -216,13 +215,6 @@ def plugin(settings):
         client.close()
 
 
-def wait_until(condition, minutes):
-    deadline = time.monotonic() + 60 * minutes
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        time.sleep(5)
-
-
 @pytest.mark.slow
 def test_for_real_the_policy_rolls_over_and_deletes_and_a_hold_stops_it(plugin, settings: Settings):
     """The policy of the set-up with minutes in place of days; everything else as it is."""
@@ -247,6 +239,6 @@ def test_for_real_the_policy_rolls_over_and_deletes_and_a_hold_stops_it(plugin, 
         admin._record("user.login", {"user_id": "u-1"})
         placed = admin.place_hold(**CASE, user_id="u-1")
         assert placed.indices == (name(admin, 1),)
-        wait_until(lambda: name(admin, 2) not in there(), minutes=15)
+        until(lambda: name(admin, 2) not in there(), seconds=900)
         assert name(admin, 1) in there()
         admin.release_hold(placed.hold.id, **CASE)

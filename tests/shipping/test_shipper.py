@@ -15,6 +15,7 @@ from audit_logging.spool.directory import SpoolDirectory
 from audit_logging.spool.reader import SpoolReader
 from tests.faults.reckoning import reckon
 from tests.shipping.spools import write_spool
+from tests.waiting import until
 
 pytestmark = pytest.mark.server
 
@@ -67,10 +68,7 @@ def test_what_overtakes_is_not_acknowledged_before_what_went_first(proxy, throug
     trail = Trail(small)
     emit(trail, 40)
     assert held.wait(20)
-    deadline = time.monotonic() + 20
-    while len(proxy.bulk_requests) < 4:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: len(proxy.bulk_requests) >= 4)
     (writer,) = directory_of(small).writers()
     assert SpoolReader(writer).acknowledged == 0
     release.set()
@@ -113,10 +111,7 @@ def test_secrets_that_come_late_are_waited_for(through_proxy, prepared, tmp_path
     shipper = Shipper(late, directory_of(late), None)
     with caplog.at_level(logging.ERROR, "audit_logging"):
         shipper.start()
-        deadline = time.monotonic() + 20
-        while "opensearch_token_file" not in caplog.text:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        until(lambda: "opensearch_token_file" in caplog.text)
     file.write_text("any")
     assert shipper.finish(20)
     reckon(prepared, ids)
