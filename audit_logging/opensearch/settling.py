@@ -34,7 +34,14 @@ def settled(search: Callable[[], Answer]) -> Answer:
         try:
             return search()
         except RefusedError as error:
-            opening = error.status == _UNAVAILABLE and error.error_type == "search_phase_execution_exception"
-            if not opening or time.monotonic() > end:
+            if not _is_opening(error) or time.monotonic() > end:
                 raise
         time.sleep(_POLL_SECONDS)
+
+
+def _is_opening(error: RefusedError) -> bool:
+    if error.status != _UNAVAILABLE or error.error_type != "search_phase_execution_exception":
+        return False
+    detail = error.body["error"] if isinstance(error.body, dict) else {}
+    cause = detail.get("caused_by") or {}
+    return cause.get("type") != "too_many_buckets_exception"  # a 503 too, and the same one next time
