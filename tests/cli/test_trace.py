@@ -154,6 +154,7 @@ def test_what_left_the_stream(prepared, ask, client):
 
 def test_what_is_not_known_here(prepared, ask, audit_logging, monkeypatch):
     """What that means; and with the server away that the stream may know."""
+    monkeypatch.setattr("audit_logging.query.trace.SEARCHABLE_SECONDS", 0.1)
     writing_only(prepared).emit("user.login", {})
     for asked in ("0197f3c2-5b7e-7cc1-9d0a-3f2a6f1e8b11", f"{'0' * 20}-1", "../../etc/passwd"):
         code, told = ask(asked)

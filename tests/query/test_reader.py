@@ -407,8 +407,9 @@ def test_nobody_listening_is_unreachable():
         reader.count()
 
 
-def test_part_of_an_answer_is_no_answer(settings, trail, client, tmp_path):
+def test_part_of_an_answer_is_no_answer(settings, trail, client, tmp_path, monkeypatch):
     """One of two indices behind a name has a shard that no node may hold."""
+    monkeypatch.setattr("audit_logging.opensearch.settling.SETTLE_SECONDS", 0.1)
     [backing] = client.request("GET", f"/{settings.stream}").values()
     whole, lost, both = (f"{settings.stream}-{name}" for name in ("whole", "lost", "both"))
     client.request("PUT", f"/{whole}", body={"mappings": backing["mappings"]})
