@@ -59,7 +59,7 @@ def opensearch_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Open
     else:
         from audit_logging.local import LocalServer
 
-        with LocalServer() as server:
+        with LocalServer(in_memory=True) as server:
             yield server
 
 
@@ -91,6 +91,6 @@ def _shared_by_workers(tmp_path_factory: pytest.TempPathFactory) -> RunningServe
     with locked(path.with_suffix(".lock")):
         state = State.read(path)
         if state is None or not state.is_alive:
-            state = LocalServer().start().detach(owner=os.getppid())
+            state = LocalServer(in_memory=True).start().detach(owner=os.getppid())
             state.write(path)
     return state.running()

@@ -73,4 +73,4 @@ class Installation:
         ]
         # Nothing of our environment: JAVA_TOOL_OPTIONS and its kin would change the server.
         environment = {"PATH": os.defpath, "LANG": "C.UTF-8", "HOME": str(instance.temporary)}
-        return Plan(command, unpacked.home, environment, instance.log, instance.directory, self.account)
+        return Plan(command, unpacked.home, environment, instance.log, instance.directories, self.account)

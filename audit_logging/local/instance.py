@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"
 
+MEMORY = Path("/dev/shm")  # noqa: S108 - directories are made there under names that nobody can guess
+"""A file system without a disk, where there is one."""
+
+ROOM_BYTES = 1 << 30
+"""As much must be free there for a server to keep its data in it: a container often has 64 MiB."""
+
 LOG4J = """\
 status = error
 appender.console.type = Console
@@ -34,23 +40,30 @@ rootLogger.appenderRef.console.ref = console
 
 @dataclass(frozen=True)
 class Instance:
-    """The directory of one server."""
+    """The directory of one server, and that of its data where it is kept in memory."""
 
     directory: Path
+    memory: Path | None = None
 
     @classmethod
-    def create(cls, shared: Path, account: Account) -> Instance:
-        """Make a new one below *shared* that only *account* can read."""
+    def create(cls, shared: Path, account: Account, *, in_memory: bool = False) -> Instance:
+        """Make a new one below *shared* that only *account* can read, its data in memory if asked and there is room."""
         parent = shared / "instances"
         parent.mkdir(mode=0o755, exist_ok=True)
         parent.chmod(0o755)
-        instance = cls(Path(tempfile.mkdtemp(dir=parent, prefix="server-")))
+        memory = _memory() if in_memory else None
+        instance = cls(Path(tempfile.mkdtemp(dir=parent, prefix="server-")), memory)
         parts = [instance.config, instance.data, instance.logs, instance.temporary]
         for part in parts:
-            part.mkdir(mode=0o700)
+            part.mkdir(mode=0o700, exist_ok=part == memory)
         instance.log.touch(mode=0o600)
         account.own(instance.directory, *parts, instance.log)
         return instance
+
+    @property
+    def directories(self) -> tuple[Path, ...]:
+        """All that is to be removed with it."""
+        return (self.directory,) if self.memory is None else (self.directory, self.memory)
 
     @property
     def config(self) -> Path:
@@ -60,7 +73,7 @@ class Instance:
     @property
     def data(self) -> Path:
         """OpenSearch's data directory."""
-        return self.directory / "data"
+        return self.memory or self.directory / "data"
 
     @property
     def logs(self) -> Path:
@@ -110,8 +123,19 @@ class Instance:
             return ""
 
     def remove(self) -> None:
-        """Remove the directory and all that is in it."""
-        shutil.rmtree(self.directory, ignore_errors=True)
+        """Remove its directories and all that is in them."""
+        for directory in self.directories:
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+def _memory() -> Path | None:
+    """Make a directory in memory; return nothing where there is no room for one."""
+    try:
+        if shutil.disk_usage(MEMORY).free < ROOM_BYTES:
+            return None
+        return Path(tempfile.mkdtemp(dir=MEMORY, prefix="audit-logging-"))
+    except OSError:
+        return None
 
 
 def free_port() -> int:

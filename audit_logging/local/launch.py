@@ -31,8 +31,8 @@ class Plan:
     """What a supervisor must know.
 
     Attributes:
-        directory: The server's own; removed when nobody wants the server any more.
-        keep: Do not remove it: it was there before us.
+        directories: The server's own; removed when nobody wants the server any more.
+        keep: Do not remove them: they were there before us.
         stop_seconds: After this many the server is killed.
     """
 
@@ -40,7 +40,7 @@ class Plan:
     cwd: Path
     environment: dict[str, str]
     log: Path
-    directory: Path
+    directories: Sequence[Path]
     account: Account
     keep: bool = False
     stop_seconds: float = STOP_SECONDS
@@ -53,7 +53,7 @@ class Plan:
             "cwd": str(self.cwd),
             "environment": self.environment,
             "log": str(self.log),
-            "directory": str(self.directory),
+            "directories": [str(directory) for directory in self.directories],
             "account": account,
             "keep": self.keep,
             "stop_seconds": self.stop_seconds,

@@ -116,7 +116,7 @@ class Supervisor:
             pass
         self._stop()
         if not self.keep:
-            shutil.rmtree(self.plan["directory"], ignore_errors=True)
+            remove(self.plan["directories"])
 
     def _is_wanted(self) -> bool:
         """Wait for something to happen; tell whether to go on after it."""
@@ -172,6 +172,12 @@ def _die_with_the_supervisor() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL))
 
 
+def remove(directories: list[str]) -> None:
+    """Remove what belonged to the server."""
+    for directory in directories:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
 def read_line() -> bytes:
     """Return one line of our input without its end; nothing at the end of the input."""
     line = bytearray()
@@ -192,7 +198,7 @@ def main() -> None:
         supervisor = Supervisor(plan)
     except (OSError, subprocess.SubprocessError) as error:
         answer(failed=str(error))
-        shutil.rmtree(plan["directory"], ignore_errors=True)
+        remove(plan["directories"])
         return
     supervisor.run()
 

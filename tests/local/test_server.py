@@ -37,8 +37,8 @@ def call(url: str, method: str, path: str, body: object = None) -> tuple[int, An
 
 @pytest.fixture(scope="module")
 def pair():
-    """Two servers of two versions, side by side; the first has a setting of its own."""
-    servers = LocalServer(settings={"thread_pool.write.queue_size": 17}), LocalServer("2.19.4")
+    """Two servers of two versions, side by side; the first has a setting of its own, the second its data in memory."""
+    servers = LocalServer(settings={"thread_pool.write.queue_size": 17}), LocalServer("2.19.4", in_memory=True)
     try:
         for server in servers:
             server.start(wait=False)
@@ -75,12 +75,12 @@ class TestTwoAtOnce:
         assert {address.rpartition(":")[0] for address in bound} == {"127.0.0.1"}
 
     def test_it_is_no_root_process_and_its_directory_is_private(self, pair):
-        server = pair[0]
-        owner = Path(f"/proc/{server.pid}").stat().st_uid
-        assert owner != 0
-        for path in (server.directory, server.directory / "data", server.directory / "config"):
-            assert path.stat().st_uid == owner
-            assert stat.S_IMODE(path.stat().st_mode) == 0o700
+        for server in pair:
+            owner = Path(f"/proc/{server.pid}").stat().st_uid
+            assert owner != 0
+            for path in (server.directory, server._instance.data, server.directory / "config"):
+                assert path.stat().st_uid == owner
+                assert stat.S_IMODE(path.stat().st_mode) == 0o700
 
     def test_a_killed_or_restarted_one_goes_on_with_its_data_and_url(self, pair):
         for server in pair:
@@ -167,9 +167,10 @@ class TestFailures:
 STARTS = """
 import json, os, sys
 from audit_logging.local import LocalServer
-server = LocalServer("2.19.4")
+server = LocalServer("2.19.4", in_memory=True)
 server.start(wait=False)
-facts = {"server": server.pid, "supervisor": server._supervision.pid, "directory": str(server.directory)}
+directories = [*map(str, server._instance.directories)]
+facts = {"server": server.pid, "supervisor": server._supervision.pid, "directories": directories}
 """
 
 STARTS_AND_WAITS = """
@@ -179,7 +180,8 @@ from audit_logging.local import LocalServer
 class Announcing(LocalServer):
     def _launch(self):
         super()._launch()
-        facts = {"server": self.pid, "supervisor": self._supervision.pid, "directory": str(self.directory)}
+        directories = [*map(str, self._instance.directories)]
+        facts = {"server": self.pid, "supervisor": self._supervision.pid, "directories": directories}
         print(json.dumps(facts), flush=True)
 
 Announcing("2.19.4").start()
@@ -192,7 +194,7 @@ class TestNothingIsLeftBehind:
     def check_all_gone(self, facts):
         until_ended(facts["server"])
         until_ended(facts["supervisor"])
-        assert not Path(facts["directory"]).exists()
+        assert not any(map(os.path.exists, facts["directories"]))
 
     def test_by_a_parent_that_was_killed(self, script):
         parent = script(STARTS + "print(json.dumps(facts), flush=True); sys.stdin.read()")
@@ -227,7 +229,7 @@ class TestNothingIsLeftBehind:
         os.kill(facts["supervisor"], signal.SIGKILL)
         until_ended(facts["server"])
         parent.process.communicate("\n", timeout=60)
-        assert not Path(facts["directory"]).exists()
+        assert not any(map(os.path.exists, facts["directories"]))
 
     def test_by_a_server_detached_for_an_owner_that_ends(self, script):
         owner = script("import sys; sys.stdin.read()")

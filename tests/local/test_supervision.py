@@ -34,7 +34,7 @@ def supervise(tmp_path):
         directory = tmp_path / "instance"
         directory.mkdir(exist_ok=True)
         account = detached_account()
-        plan = Plan(command, tmp_path, {}, tmp_path / "log", directory, account, **other)
+        plan = Plan(command, tmp_path, {}, tmp_path / "log", [directory], account, **other)
         started.append(Supervision(plan))
         return started[-1]
 
