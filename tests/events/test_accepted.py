@@ -12,7 +12,7 @@ from audit_logging.integrity.seal import Chain, new_writer_id
 from audit_logging.opensearch.admin import AuditAdmin
 from audit_logging.settings import Settings
 from audit_logging.shipping.batch import encode_batch
-from audit_logging.spool.segment import Record
+from audit_logging.spool.segment import Record, Records
 from tests import strategies
 from tests.events.test_document import builder
 
@@ -31,7 +31,7 @@ def create(client, settings):
             sealed = chain.seal(document.canonical, document.splice)
             chain.advance(sealed)
             records.append(Record(sealed.sequence, sealed.payload))
-        answer = client.request("POST", f"/{settings.stream}/_bulk", body=encode_batch(records, chain.writer))
+        answer = client.request("POST", f"/{settings.stream}/_bulk", body=encode_batch(Records.of(records), chain.writer))
         return [item["create"] for item in answer["items"]]
 
     return create
