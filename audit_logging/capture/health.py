@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from audit_logging.shipping.concern import LONG_SECONDS, NEARLY_FULL, count_of
 from audit_logging.shipping.dead_letters import DeadLetters
-from audit_logging.spool.cursor import CURSOR
+from audit_logging.spool.damage import DamagedBytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from audit_logging.shipping.shipper import Shipper
 
 Status = Literal["ok", "degraded", "failing"]
-Kind = Literal["disk", "full", "nearly full", "stuck", "credentials", "shipper stopped", "dead letters"]
+Kind = Literal["disk", "full", "nearly full", "stuck", "credentials", "shipper stopped", "dead letters", "damage"]
 
 FULL: Final = 0.95
 """From what part of its limit on a spool counts as full."""
@@ -38,7 +38,7 @@ class Ailment:
     Attributes:
         kind: ``disk`` (it is full, or may not be written), ``full`` and ``nearly full`` (the spool), ``stuck`` (events
             wait for over a minute and none is acknowledged), ``credentials`` (OpenSearch refuses them), ``shipper
-            stopped``, ``dead letters``.
+            stopped``, ``dead letters``, ``damage`` (bytes in the spool that are no whole events).
         sentence: What it is.
     """
 
@@ -88,24 +88,25 @@ class HealthProbe:
 
     def examine(self, writer: Writer, shipper: Shipper | None) -> Health:
         """Return how it is now."""
-        reasons = tuple(self._ailments(writer, shipper))
+        acknowledged = writer.acknowledged
+        waiting = writer.sequence - acknowledged
+        writer.pace.note(acknowledged, acknowledged + waiting)
+        reasons = tuple(self._ailments(writer, acknowledged, waiting, shipper))
         kinds = {reason.kind for reason in reasons}
         status: Status = "failing" if kinds & _FAILING else "degraded" if reasons else "ok"
-        return Health(status, reasons, writer.waiting)
+        return Health(status, reasons, waiting)
 
-    def _ailments(self, writer: Writer, shipper: Shipper | None) -> Iterator[Ailment]:
+    def _ailments(self, writer: Writer, acknowledged: int, waiting: int, shipper: Shipper | None) -> Iterator[Ailment]:
         yield from _disk(writer.directory.path)
-        if writer.reader is not None and writer.waiting:
+        if writer.reader is not None and waiting:
             yield from self._room(writer.reader.bytes_kept())
-            yield from self._pace(writer, writer.reader.directory, shipper)
+            yield from self._pace(writer, acknowledged, shipper)
         if shipper is not None:
             if shipper.wait(0):
                 yield Ailment("shipper stopped", "The shipper has stopped: events wait for another process.")
             if shipper.notices.credentials_refused:
                 yield Ailment("credentials", f"OpenSearch refuses the credentials: {shipper.notices.last_problem}")
-        if dead := len(DeadLetters(writer.directory.dead_letters, "").ids()):
-            sentence = f"OpenSearch refused {count_of(dead, 'event')} even in quarantine."
-            yield Ailment("dead letters", f"{sentence} `audit-logging spool dead list` says why.")
+        yield from _set_aside(writer.directory.dead_letters)
 
     def _room(self, kept_bytes: int) -> Iterator[Ailment]:
         part = kept_bytes / self._settings.spool_max_bytes
@@ -113,22 +114,21 @@ class HealthProbe:
             kind: Kind = "full" if part >= FULL else "nearly full"
             yield Ailment(kind, f"The spool is {part:.0%} full; at its limit emit calls wait, and then raise.")
 
-    def _pace(self, writer: Writer, directory: Path, shipper: Shipper | None) -> Iterator[Ailment]:
+    def _pace(self, writer: Writer, acknowledged: int, shipper: Shipper | None) -> Iterator[Ailment]:
+        if writer.pace.longest_seconds < LONG_SECONDS:
+            return
         try:
-            moved_at = (directory / CURSOR).stat().st_mtime
-            now = time.time()
-            since = self._oldest_waiting(directory, writer) if now - moved_at >= LONG_SECONDS else now
+            waited = writer.pace.seconds_since(self._oldest_waiting(writer.directory.path / writer.id, acknowledged))
         except FileNotFoundError:  # everything was acknowledged just now
             return
-        if now - since >= LONG_SECONDS:
+        if waited >= LONG_SECONDS:
             problem = shipper.notices.last_problem if shipper is not None else ""
             why = problem or ("no opensearch_url is set." if not self._settings.opensearch_url else "nothing answers.")
-            waiting = count_of(writer.waiting, "event")
-            yield Ailment("stuck", f"{waiting} not acknowledged, the oldest for {now - since:.0f} s: {why}")
+            waiting = count_of(writer.sequence - acknowledged, "event")
+            yield Ailment("stuck", f"{waiting} not acknowledged, the oldest for {waited:.0f} s: {why}")
 
-    def _oldest_waiting(self, directory: Path, writer: Writer) -> float:
+    def _oldest_waiting(self, directory: Path, acknowledged: int) -> float:
         """Return when the oldest event that waits was written; read once, as long as nothing moves."""
-        acknowledged = writer.sequence - writer.waiting
         if self._oldest[0] != acknowledged:
             from audit_logging.shipping.accounts import written_at
             from audit_logging.spool.stock import take_stock
@@ -136,6 +136,15 @@ class HealthProbe:
             since = written_at(take_stock(directory, quick=True))
             self._oldest = (acknowledged, time.time() if since is None else since)
         return self._oldest[1]
+
+
+def _set_aside(dead_letters: Path) -> Iterator[Ailment]:
+    if dead := len(DeadLetters(dead_letters, "").ids()):
+        sentence = f"OpenSearch refused {count_of(dead, 'event')} even in quarantine."
+        yield Ailment("dead letters", f"{sentence} `audit-logging spool dead list` says why.")
+    if damaged := len(DamagedBytes(dead_letters).ids()):
+        sentence = f"The spool was damaged in {count_of(damaged, 'place')}."
+        yield Ailment("damage", f"{sentence} `audit-logging spool dead list` says which events are missing.")
 
 
 def _disk(spool: Path) -> Iterator[Ailment]:

@@ -7,6 +7,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
+from audit_logging.capture.pace import Pace
 from audit_logging.errors import NotIndexedError, SpoolFullError, SpoolWriteError
 from audit_logging.events.bounds import MAX_DOCUMENT_BYTES
 from audit_logging.integrity.seal import Chain, SealedDocument, new_writer_id
@@ -41,6 +42,7 @@ class Writer:
 
     Attributes:
         ships: Whether this process ships what it writes. Otherwise a sidecar may, or whoever adopts it later.
+        pace: For how long its events have waited.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -62,6 +64,7 @@ class Writer:
         self._bytes_allowed = settings.spool_max_bytes  # of all that was ever appended: what became free is added
         self._awaited: dict[int, str] = {}
         self.reader: SpoolReader | None = None
+        self.pace = Pace()
 
     @property
     def id(self) -> str:
@@ -74,14 +77,16 @@ class Writer:
         return self._chain.sequence
 
     @property
-    def waiting(self) -> int:
-        """How many events are not acknowledged yet."""
-        return self._chain.sequence - self._acknowledged()
-
-    def _acknowledged(self) -> int:
+    def acknowledged(self) -> int:
+        """The last event that OpenSearch has acknowledged, and all before it."""
         if self.reader is None:
             return 0
         return self.reader.acknowledged if self.ships else self.reader.look()
+
+    @property
+    def waiting(self) -> int:
+        """How many events are not acknowledged yet."""
+        return -self.acknowledged + self._chain.sequence  # in this order: both may move on meanwhile
 
     def append(
         self, document: Document, *, awaited: bool = False, signer: Signer | None = None, last: bool = False
@@ -246,6 +251,7 @@ class Writer:
         """Note that shipping moved on: what became free, and which events were refused."""
         with self._lock:
             self._bytes_allowed += bytes_freed
+            self.pace.note(self.acknowledged, self.sequence)
             for sequence in self._awaited.keys() & set_aside.keys():
                 self._awaited[sequence] = set_aside[sequence]
             self._changed.notify_all()
@@ -253,7 +259,7 @@ class Writer:
     def wait_until_acknowledged(self, sequence: int, timeout: float) -> bool:
         """Wait until OpenSearch has everything up to *sequence*; true when it came in time."""
         with self._lock:
-            return self._wait_until(lambda: self._acknowledged() >= sequence, timeout)
+            return self._wait_until(lambda: self.acknowledged >= sequence, timeout)
 
     def _wait_until(self, holds: Callable[[], bool], timeout: float) -> bool:
         """Wait under the lock, which others get meanwhile; true when it held in time."""

@@ -48,6 +48,8 @@ GAUGES: Final = {
 }
 """What of a balance may shrink: metric ``audit_events_<name>``."""
 
+DAMAGED: Final = "Places where segments were damaged; what was there is kept beside the dead letters."
+
 
 class AuditCollector(Collector):
     """Tells Prometheus of one spool directory.
@@ -69,6 +71,7 @@ class AuditCollector(Collector):
             yield CounterMetricFamily(f"audit_events_{name}", help_, labels=["stream"])
         for name, help_ in GAUGES.items():
             yield GaugeMetricFamily(f"audit_events_{name}", help_, labels=["stream"])
+        yield _gauge("audit_spool_damaged_places", DAMAGED)
         yield _gauge("audit_spool_up", "Whether the spool can be read: 1, or 0.")
 
     def collect(self) -> Iterator[Metric]:
@@ -83,6 +86,9 @@ class AuditCollector(Collector):
             return
         up.add_metric([], 1)
         yield up
+        damaged = _gauge("audit_spool_damaged_places", DAMAGED)
+        damaged.add_metric([], len(accounts.damaged))
+        yield damaged
         yield from _balances(accounts)
         yield from _places(accounts, settings)
 

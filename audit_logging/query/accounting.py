@@ -29,7 +29,7 @@ REFRESH_SECONDS: Final = 3.0
 """How long to wait for what was acknowledged to be found: it can be searched after the stream's next refresh."""
 
 _POLL_SECONDS: Final = 0.3
-_HARMLESS: Final = frozenset({"abandoned", "dead letters"})
+_HARMLESS: Final = frozenset({"abandoned", "clock", "dead letters"})
 """Concerns that break no promise."""
 
 
@@ -44,6 +44,9 @@ def check_accounts(settings: Settings, *, ask: bool = True) -> Iterator[Check]:
         accounts = take_accounts(settings.spool_path)
     except SettingsError as error:
         yield Check("accounts", "skipped", str(error))
+        return
+    except AuditError as error:
+        yield Check("accounts", "problem", str(error))
         return
     yield from _balance(accounts, settings)
     if ask:

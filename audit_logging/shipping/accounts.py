@@ -116,11 +116,13 @@ class Accounts:
         spool_dir: The spool directory.
         writers: Those that have a directory there, by id.
         closed: Those whose directories are gone: one by one the recent ones, and the older summed up by stream.
+        damaged: Places where segments were damaged; what was there is kept beside the dead letters.
     """
 
     spool_dir: Path
     writers: tuple[WriterAccount, ...]
     closed: tuple[WriterAccount, ...]
+    damaged: tuple[Damage, ...] = ()
 
     @property
     def total(self) -> Balance:
@@ -135,7 +137,8 @@ class Accounts:
     def to_dict(self) -> dict[str, Any]:
         """Return the accounts as plain JSON values."""
         plain: dict[str, Any] = orjson.loads(orjson.dumps(asdict(self), default=str))
-        return {**plain, "total": asdict(self.total), "balanced": self.balanced}
+        damaged = [damage._asdict() for damage in self.damaged]
+        return {**plain, "total": asdict(self.total), "balanced": self.balanced, "damaged": damaged}
 
 
 def take_accounts(spool_dir: Path, *, quick: bool = False) -> Accounts:
@@ -173,6 +176,7 @@ def take_accounts(spool_dir: Path, *, quick: bool = False) -> Accounts:
         spool_dir,
         tuple(_open_account(path, stock, letters) for path, stock in stocks.items()),
         (*(_closed_account(each, letters) for each in closed), *letters.accounts_without(known)),
+        letters.damages,
     )
 
 
@@ -190,8 +194,9 @@ class _Letters:
         letters = DeadLetters(path, "")
         self._kept = _by_writer(letters.ids())
         self._replayed = _by_writer(letters.replayed())  # after the files: what was replayed is noted before one goes
+        self.damages = tuple(DamagedBytes(path))
         self._damage: dict[str, list[Damage]] = defaultdict(list)
-        for damage in DamagedBytes(path):
+        for damage in self.damages:
             self._damage[damage.writer].append(damage)
 
     def damaged(self, writer: str, last: int) -> tuple[int, str]:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from audit_logging.shipping.accounts import Accounts, WriterAccount
 
-Kind = Literal["lost", "unreadable", "full", "stuck", "abandoned", "dead letters"]
+Kind = Literal["lost", "unreadable", "full", "clock", "stuck", "abandoned", "dead letters", "damage"]
 
 LONG_SECONDS: Final = 60.0
 """How long an event may wait while nothing is acknowledged before somebody should look."""
@@ -25,8 +25,9 @@ class Concern:
     """Something that somebody should look after.
 
     Attributes:
-        kind: ``lost``, ``unreadable``, ``full``, ``stuck`` (nothing moves), ``abandoned`` (its process died, and
-            nobody ships what it left), ``dead letters``.
+        kind: ``lost``, ``unreadable``, ``full``, ``clock`` (it was set back, so nobody knows how long events wait),
+            ``stuck`` (nothing moves), ``abandoned`` (its process died, and nobody ships what it left), ``dead
+            letters``, ``damage`` (bytes in a segment that are no whole event).
         sentence: What it is.
         remedy: What to do about it.
         writer: Whose events they are; None when it is about the whole spool.
@@ -62,9 +63,20 @@ def concerns(accounts: Accounts, limit_bytes: int, now: dt.datetime | None = Non
                 "At its limit emit calls wait and then raise: make OpenSearch reachable, or raise spool_max_bytes.",
                 account.writer,
             )
+    yield from _waits(accounts, moment)
+    yield from _set_aside(accounts)
+
+
+def _waits(accounts: Accounts, now: dt.datetime) -> Iterator[Concern]:
     for account in accounts.writers:
-        if _waits_long(account, moment):
+        waited = _waited_seconds(account, now)
+        if waited <= -LONG_SECONDS:
+            yield _ahead(account, -waited)
+        elif waited >= LONG_SECONDS:
             yield _standstill(account, accounts)
+
+
+def _set_aside(accounts: Accounts) -> Iterator[Concern]:
     if dead := accounts.total.dead:
         yield Concern(
             "dead letters",
@@ -73,6 +85,8 @@ def concerns(accounts: Accounts, limit_bytes: int, now: dt.datetime | None = Non
             f"`audit-logging spool dead list --spool-dir {accounts.spool_dir}` says why; mend that, then"
             f" `audit-logging spool dead replay --all --spool-dir {accounts.spool_dir}`.",
         )
+    if accounts.damaged:
+        yield _damage(accounts)
 
 
 def _lost(account: WriterAccount) -> Concern:
@@ -87,11 +101,32 @@ def _lost(account: WriterAccount) -> Concern:
     )
 
 
-def _waits_long(account: WriterAccount, now: dt.datetime) -> bool:
+def _damage(accounts: Accounts) -> Concern:
+    last = max(accounts.damaged, key=lambda damage: damage.found)
+    return Concern(
+        "damage",
+        f"The spool was damaged in {count_of(len(accounts.damaged), 'place')}, the last found {last.found[:10]} in"
+        f" {last.segment} of writer {last.writer}: {last.missing}. What was there is kept.",
+        f"Look after the disk; `audit-logging spool dead list --spool-dir {accounts.spool_dir}` has all of it.",
+    )
+
+
+def _waited_seconds(account: WriterAccount, now: dt.datetime) -> float:
+    """Return for how long, by the files' times, an event waits and nothing was acknowledged; 0 when nothing waits."""
     if account.waiting_since is None:
-        return False
+        return 0
     moved = max(account.waiting_since, account.acknowledged_at or account.waiting_since)
-    return (now - moved).total_seconds() >= LONG_SECONDS
+    return (now - moved).total_seconds()
+
+
+def _ahead(account: WriterAccount, seconds: float) -> Concern:
+    return Concern(
+        "clock",
+        f"The spool of writer {account.writer} was written to {seconds:,.0f} s from now: the clock was set back, and"
+        f" how long its {count_of(account.balance.in_spool, 'event')} {_verb(account, 'wait')} cannot be told.",
+        "Look again in a minute: if something is acknowledged meanwhile, all is well.",
+        account.writer,
+    )
 
 
 def _standstill(account: WriterAccount, accounts: Accounts) -> Concern:

@@ -152,6 +152,10 @@ class DamagedBytes:
         """Return where the bytes are, or would be."""
         return self.path / f"{damage_id}{SUFFIX}"
 
+    def ids(self) -> set[str]:
+        """Return the ids of what is kept, without reading it."""
+        return {path.name.removesuffix(SUFFIX) for path in self.path.glob(f"*{SUFFIX}")}
+
     def __iter__(self) -> Iterator[Damage]:
         """Yield what is kept, by writer, segment and offset.
 

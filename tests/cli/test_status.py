@@ -9,6 +9,7 @@ import pytest
 from audit_logging.capture.trail import Trail
 from audit_logging.settings import Settings
 from audit_logging.shipping.dead_letters import DeadLetters
+from audit_logging.spool.damage import Damage, DamagedBytes
 from audit_logging.spool.directory import SpoolDirectory
 from audit_logging.spool.segment import Record
 
@@ -76,3 +77,31 @@ def test_what_needs_a_hand_is_a_finding_with_a_remedy(spool, trail, audit_loggin
     told = audit_logging("spool", "status", "--spool-dir", str(spool), "--json")
     assert told.code == 1
     assert [concern["kind"] for concern in json.loads(told.out)["concerns"]] == ["abandoned", "dead letters"]
+
+
+def test_damage_is_a_finding_although_no_event_is_missing(spool, trail, audit_logging):
+    """A disk that damages what lies between events will not stop at them."""
+    DamagedBytes(spool / "dead-letters").keep(
+        Damage(trail.writer_id, "1.seg", 42, 3, 1, 0, "no whole record in its place", "2026-01-01T00:00:00+00:00"), b"?"
+    )
+    ended = audit_logging("spool", "status", "--spool-dir", str(spool))
+    assert ended.code == 1
+    assert (
+        f"DAMAGE: The spool was damaged in 1 place, the last found 2026-01-01 in 1.seg of writer {trail.writer_id}"
+        in (ended.out)
+    )
+    assert "no event is missing" in ended.out
+    told = json.loads(audit_logging("spool", "status", "--spool-dir", str(spool), "--json").out)
+    assert [concern["kind"] for concern in told["concerns"]] == ["damage"]
+    assert told["damaged"][0]["offset"] == 42
+
+
+def test_a_spool_from_the_future_is_a_finding(spool, trail, audit_logging):
+    """The clock was set back, so that nobody could tell that events wait long."""
+    (path,) = SpoolDirectory(spool).writers()
+    for file in path.iterdir():
+        os.utime(file, (time.time() + 7200, time.time() + 7200))
+    ended = audit_logging("spool", "status", "--spool-dir", str(spool))
+    assert ended.code == 1
+    assert "CLOCK: The spool of writer" in ended.out
+    assert "the clock was set back" in ended.out

@@ -56,7 +56,10 @@ def wait_for_one(*hours):
     [timer.join() for timer in timers]
     return took
 
-does = {"jump": jump, "emit": emit_some, "indexed": wait_for_one, "flush": audit_logging.flush}
+def ailments():
+    return [reason.kind for reason in audit_logging.health().reasons]
+
+does = {"jump": jump, "emit": emit_some, "indexed": wait_for_one, "flush": audit_logging.flush, "ailments": ailments}
 for line in sys.stdin:
     what, *values = json.loads(line)
     print(json.dumps(does[what](*values)), flush=True)
@@ -149,6 +152,7 @@ def test_a_jump_in_the_middle_of_an_outage(programs, tell, hours):
         tell("emit", 50, urls=[proxy.url])
         until(lambda: len(proxy.bulk_requests) >= 2)
         tell("jump", hours)
+        assert tell("ailments") == [], "nothing has waited for a minute"
         tell("emit", 50)
         known = len(proxy.bulk_requests)
         until(lambda: len(proxy.bulk_requests) >= known + 2)

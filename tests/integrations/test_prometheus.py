@@ -16,6 +16,7 @@ from audit_logging.integrations.prometheus import AuditCollector
 from audit_logging.opensearch.admin import AuditAdmin
 from audit_logging.settings import Settings
 from audit_logging.shipping.dead_letters import DeadLetters
+from audit_logging.spool.damage import Damage, DamagedBytes
 from audit_logging.spool.directory import SpoolDirectory
 from audit_logging.spool.segment import Record
 from tests.faults.proxy import FaultProxy
@@ -131,6 +132,16 @@ def test_dead_letters_are_counted_until_they_are_replayed(settings_here, registr
     letters = DeadLetters(SpoolDirectory(settings_here.spool_path).dead_letters, "audit-events")
     letters.keep(Record(1, b"{}"), "0" * 20, "why")
     assert scrape(registry)["audit_events_dead", ""] == 1
+
+
+def test_damage_is_counted(settings_here, registry, scrape):
+    """Also when no event is missing, and when nobody knows the writer any more."""
+    assert scrape(registry)["audit_spool_damaged_places",] == 0
+    damage = Damage("0" * 20, "1.seg", 42, 3, 1, 0, "no whole record in its place", "2026-01-01T00:00:00+00:00")
+    kept = DamagedBytes(SpoolDirectory(settings_here.spool_path).dead_letters)
+    kept.keep(damage, b"???")
+    kept.keep(damage._replace(offset=99), b"???")
+    assert scrape(registry)["audit_spool_damaged_places",] == 2
 
 
 def test_it_stands_beside_the_clients_own_way_with_many_processes(settings_here, scrape, tmp_path, monkeypatch):

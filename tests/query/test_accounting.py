@@ -7,6 +7,8 @@ from audit_logging.opensearch.admin import AuditAdmin
 from audit_logging.query import accounting
 from audit_logging.query.accounting import check_accounts
 from audit_logging.shipping.dead_letters import DeadLetters
+from audit_logging.spool.damage import Damage, DamagedBytes
+from audit_logging.spool.directory import SpoolDirectory
 from audit_logging.spool.refusals import Refusals
 from tests.faults.proxy import FaultProxy
 
@@ -58,6 +60,20 @@ def test_what_was_acknowledged_is_there(trail, prepared):
     trail.shutdown(5)
     assert verdicts(prepared) == [("accounts", "ok"), ("acknowledged events", "ok")]
     assert verdicts(prepared, ask=False) == [("accounts", "ok")]
+
+
+def test_damage_is_a_problem_although_no_event_is_missing(trail, prepared):
+    """It is the disk's; and a file about it that cannot be read does not end the doctor's visit."""
+    kept = DamagedBytes(SpoolDirectory(prepared.spool_path).dead_letters)
+    damage = Damage(trail.writer_id, "1.seg", 42, 3, 1, 0, "no whole record in its place", "2026-01-01T00:00:00+00:00")
+    kept.keep(damage, b"???")
+    check, _ = check_accounts(prepared)
+    assert check.verdict == "problem"
+    assert "damaged in 1 place" in check.sentence
+    kept.file_of(damage.id).write_bytes(b"{")
+    (check,) = check_accounts(prepared)
+    assert check.verdict == "problem"
+    assert f"{damage.id}.damage cannot be read" in check.sentence
 
 
 @pytest.mark.parametrize("is_closed", [False, True])
