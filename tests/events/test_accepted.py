@@ -31,7 +31,9 @@ def create(client, settings):
             sealed = chain.seal(document.canonical, document.splice)
             chain.advance(sealed)
             records.append(Record(sealed.sequence, sealed.payload))
-        answer = client.request("POST", f"/{settings.stream}/_bulk", body=encode_batch(Records.of(records), chain.writer))
+        answer = client.request(
+            "POST", f"/{settings.stream}/_bulk", body=encode_batch(Records.of(records), chain.writer)
+        )
         return [item["create"] for item in answer["items"]]
 
     return create
