@@ -49,6 +49,7 @@ class SpoolReader:
         self._segment: Path | None = None
         self._offset = 0
         self._next_sequence = 0
+        self._removable_at = 0  # until this is acknowledged, there is nothing to remove
 
     @property
     def acknowledged(self) -> int:
@@ -204,7 +205,7 @@ class SpoolReader:
             How many bytes became free.
         """
         self._cursor.advance(sequence)
-        return self.remove_acknowledged()
+        return self.remove_acknowledged() if sequence >= self._removable_at else 0
 
     def remove_acknowledged(self) -> int:
         """Remove the segments that are done with, and return how many bytes became free. Any thread may call this."""
@@ -218,6 +219,8 @@ class SpoolReader:
                 size = segment.stat().st_size
                 segment.unlink()
                 freed += size
+                segments.remove(segment)
+        self._removable_at = int(segments[1].stem) - 1 if len(segments) > 1 else 0
         return freed
 
     def bytes_kept(self) -> int:
