@@ -9,6 +9,9 @@ LONGEST_SECONDS = 30.0
 LONGEST_ASKED_SECONDS = 300.0
 """How long a server's ``Retry-After`` is obeyed at most: it may be wrong, or a date of another clock."""
 
+_chance = random.SystemRandom()
+"""Not the numbers of the module, which are the application's: it may have seeded them, and counts on their order."""
+
 
 class Backoff:
     """Exponential delays with full jitter, so that many processes do not come back at the same moment.
@@ -30,7 +33,7 @@ class Backoff:
         """
         ceiling = min(FIRST_SECONDS * 2 ** min(self.attempts, 20), LONGEST_SECONDS)
         self.attempts += 1
-        jitter = random.uniform(0, ceiling)  # noqa: S311 - jitter is no secret
+        jitter = _chance.uniform(0, ceiling)
         return jitter + min(asked_seconds or 0.0, LONGEST_ASKED_SECONDS)
 
     def reset(self) -> None:

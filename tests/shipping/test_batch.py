@@ -1,5 +1,7 @@
 """What is sent, without any I/O."""
 
+import random
+
 import orjson
 import pytest
 
@@ -37,6 +39,13 @@ def test_delays_grow_to_a_limit_and_begin_anew():
     assert all(0 <= delay <= min(0.25 * 2**index, LONGEST_SECONDS) for index, delay in enumerate(delays))
     backoff.reset()
     assert backoff.next() <= 0.25
+
+
+def test_the_applications_random_numbers_are_left_alone():
+    """One that seeds them gets the same ones, whatever is shipped meanwhile; and its seed is no say in the delays."""
+    before = random.getstate()
+    Backoff().next()
+    assert random.getstate() == before
 
 
 def test_what_the_server_asks_for_is_waited_but_not_for_ever():
