@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -65,6 +66,7 @@ def test_no_request_gets_what_is_not_described(settings, client, tmp_path):
             fuzzing = subprocess.run(
                 [*tool, url, "--header", "x-user: ann", *OPTIONS.split()],
                 cwd=tmp_path,
+                env={name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")},
                 capture_output=True,
                 check=False,
             )
