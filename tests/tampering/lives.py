@@ -11,6 +11,8 @@ import signal
 import sys
 import threading
 
+import opensearchpy  # noqa: F401 - what a trail imports late is imported once, and not in every life
+
 import audit_logging as audit
 from audit_logging.capture.configuration import current_trail
 
