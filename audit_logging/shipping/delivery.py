@@ -79,6 +79,8 @@ class Delivery:
         try:
             while True:
                 step = steps.send(result)
+                if self._wait(0):  # whose spool it is now would not expect it in the journal
+                    raise StoppedError("the shipper was stopped")
                 result = self._take(step, source, batch)
                 if isinstance(step, protocol.Refuse):
                     refused |= step.reasons

@@ -13,6 +13,7 @@ from audit_logging.shipping.delivery import Delivery
 from audit_logging.shipping.shipper import SMALLEST_BATCH_BYTES, Shipper
 from audit_logging.spool.directory import SpoolDirectory
 from audit_logging.spool.reader import SpoolReader
+from audit_logging.spool.refusals import Refusals
 from tests.faults.reckoning import reckon
 from tests.shipping.spools import write_spool
 from tests.waiting import until
@@ -149,6 +150,34 @@ def test_a_request_that_hangs_delays_no_end_and_touches_no_spool_afterwards(prox
     assert answered.wait(20)
     assert shipper.wait(20)
     assert SpoolReader(writer).acknowledged == 0
+
+    after = Shipper(prepared, directory_of(prepared), None)
+    after.start()
+    assert after.finish(20)
+    reckon(prepared, ids)
+
+
+def test_a_refusal_that_comes_late_is_noted_by_nobody(proxy, through_proxy, prepared):
+    """Another process may have the journal by then, and ask the server itself."""
+    held, release = threading.Event(), threading.Event()
+    refuse = proxy.items(400, "mapper_parsing_exception", every=1)
+
+    def refuse_late(handler, body):
+        held.set()
+        release.wait(20)
+        refuse(handler, body)
+
+    proxy.faults.append(refuse_late)
+    trail = Trail(through_proxy)
+    ids = emit(trail, 1)
+    assert held.wait(20)
+    shipper = trail._shipper
+    assert trail.shutdown(0.1) == 1
+    (writer,) = directory_of(prepared).writers()
+    release.set()
+    assert shipper.wait(20)
+    assert Refusals(writer).read() == {}
+    assert len(proxy.bulk_requests) == 1
 
     after = Shipper(prepared, directory_of(prepared), None)
     after.start()
