@@ -144,9 +144,12 @@ class DeadLetters:
             DeadLetterError: It is stored, but the disk refused to note it; replaying it once more does no harm.
             NoStreamError: Its stream does not exist: OpenSearch would make an ordinary index of that name.
         """
-        Stream(client, letter.stream, Notices()).require()
+        # An earlier attempt may have been killed before it could note that it had come through, and a rollover since
+        # then would let the same id in once more.
+        is_stored = Stream(client, letter.stream, Notices()).find([letter.id], since=None)
         try:
-            client.request("PUT", f"/{letter.stream}/_create/{letter.id}", body=letter.document.encode())
+            if not is_stored:
+                client.request("PUT", f"/{letter.stream}/_create/{letter.id}", body=letter.document.encode())
         except CredentialsError:
             raise
         except RefusedError as error:

@@ -1,12 +1,6 @@
 """Whoever ships what a dead writer left is killed at every step that touches the disk or the server; others go on."""
 
-import subprocess
-import sys
-
 import pytest
-
-from audit_logging.query.reader import AuditReader
-from audit_logging.settings import Settings
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
