@@ -21,7 +21,8 @@ app.conf.update(
         "polling_interval": 0.05,
     },
     task_acks_late=True,
-    worker_prefetch_multiplier=1,
+    worker_prefetch_multiplier=4,  # what was fetched is worked off before the broker is asked again, after two seconds
+    worker_lost_wait=0.5,  # seconds, for the result of the child that was killed
     broker_connection_retry_on_startup=False,
 )
 

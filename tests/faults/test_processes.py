@@ -174,6 +174,8 @@ def test_the_end_is_bounded_and_says_what_stays(programs):
 
 
 EIGHT = """
+from audit_logging.shipping import shipper
+shipper.ADOPTION_SECONDS = 0.5
 children = {}
 for number in range(8):
     if not (child := os.fork()):

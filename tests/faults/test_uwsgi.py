@@ -32,10 +32,10 @@ def get_many(port, path, times):
 
 def stop(master):
     """End it, as systemd does: all its processes. A worker misses the signal while it starts, so it is sent again."""
-    for _ in range(6):
+    for _ in range(20):
         os.killpg(master.pid, signal.SIGTERM)
         try:
-            master.wait(5)
+            master.wait(1.5)
             return
         except subprocess.TimeoutExpired:
             continue
