@@ -1,22 +1,26 @@
 """A server that is killed, stopped, away from the start or overrun, while an application goes on emitting."""
 
+import itertools
 import os
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from random import Random
 
 import pytest
 
 from audit_logging.capture.trail import Trail
-from audit_logging.errors import OpenSearchError
+from audit_logging.errors import OpenSearchError, UnreachableError
 from audit_logging.local import LocalServer
-from audit_logging.local.instance import free_port
 from audit_logging.opensearch.admin import AuditAdmin
 from audit_logging.opensearch.client import Client
+from audit_logging.query.reader import AuditReader
 from audit_logging.settings import Settings
 from audit_logging.shipping import backoff
 from tests.faults.reckoning import reckon
+from tests.query.trail import Trail as HandmadeTrail
+from tests.query.trail import event
 from tests.waiting import until
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
@@ -140,19 +144,16 @@ def test_a_write_queue_that_overflows(server, settings):
     reckon(settings.model_copy(update={"opensearch_timeout_seconds": 30.0}), ids)
 
 
-def test_nobody_listens_at_first(settings):
+def test_nobody_listens_at_first(server, settings):
     """An application may start before its server does: it emits as ever, and all ships later."""
-    port = free_port()
-    trail = Trail(settings.model_copy(update={"opensearch_url": (f"http://127.0.0.1:{port}",)}))
+    server.kill()
+    trail = Trail(settings)
     ids = [trail.emit("user.login", {"user_id": f"u-{number}"}) for number in range(500)]
     assert not trail.flush(0.5)
-    with LocalServer(port=port) as late:
-        there = settings.model_copy(update={"opensearch_url": (late.url,), "opensearch_timeout_seconds": 30.0})
-        with AuditAdmin(settings=there) as admin:
-            admin.setup()
-        assert trail.flush(60)
-        assert trail.shutdown(5) == 0
-        reckon(there, ids)
+    server.start()
+    assert trail.flush(60)
+    assert trail.shutdown(5) == 0
+    reckon(settings.model_copy(update={"opensearch_timeout_seconds": 30.0}), ids)
 
 
 @pytest.mark.parametrize("seed", [1])
@@ -162,3 +163,48 @@ def test_the_server_is_killed_at_a_moment_drawn_by(seed, server, application, se
     server.kill()
     server.start()
     all_is_there(application, settings)
+
+
+def test_a_restart_is_waited_out_by_who_follows_the_trail(server, settings):
+    """Nothing is shown twice afterwards, and what came meanwhile follows."""
+    waits = []
+    settings = settings.model_copy(update={"opensearch_timeout_seconds": 30.0})
+    client = Client(settings)
+    trail = HandmadeTrail(settings, client)
+    trail.add(event("before"))
+    with AuditReader(settings=settings) as reader:
+        following = reader.tail(last=1, poll_seconds=0.05, on_wait=waits.append)
+        assert next(following).id == "before"
+        trail.add(event("just before"))
+        server.kill()
+        with ThreadPoolExecutor(1) as pool:
+            coming = pool.submit(next, following)
+            until(lambda: waits)
+            server.start()
+            trail.add(event("after"))
+            assert coming.result(60).id == "just before"
+        assert next(following).id == "after"
+        assert followed_nothing_more(following)
+    client.close()
+    assert isinstance(waits[0], UnreachableError)
+    assert waits[-1] is None
+
+
+def followed_nothing_more(following):
+    """Whether a few more looks find nothing."""
+    looks = itertools.count()
+
+    class EnoughError(Exception):
+        pass
+
+    def look_again(_):
+        if next(looks) == 3:
+            raise EnoughError
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("audit_logging.query.reader.time.sleep", look_again)
+        try:
+            next(following)
+        except EnoughError:
+            return True
+    return False

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import random
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 import audit_logging as audit
 from audit_logging.errors import FilterError, NotFoundError, UnreachableError
-from audit_logging.local import LocalServer
-from audit_logging.opensearch.client import Client
-from audit_logging.query import AuditReader, arrivals
+from audit_logging.query import arrivals
 from audit_logging.query.exchange import run
 from audit_logging.query.questions import Questions
-from audit_logging.settings import Settings
 
 from .trail import Trail, altered, event, ids
 
@@ -238,49 +233,3 @@ def test_a_stream_that_goes_away_is_no_outage(trail, reader, client, settings):
     with pytest.raises(NotFoundError):
         next(following)
     assert told == []
-
-
-@pytest.mark.slow
-def test_a_restart_of_the_server_is_waited_out(tmp_path):
-    """Nothing is shown twice afterwards, and what came meanwhile follows."""
-    waits = []
-    with LocalServer() as server:
-        settings = Settings.load(**server.settings(), home=tmp_path)
-        client = Client(settings)
-        trail = Trail(settings, client)
-        trail.add(event("before", at(1)))
-        with AuditReader(settings=settings) as reader:
-            following = reader.tail(last=1, poll_seconds=0.05, on_wait=waits.append)
-            assert next(following).id == "before"
-            trail.add(event("just before", at(2)))
-            server.kill()
-            with ThreadPoolExecutor(1) as pool:
-                coming = pool.submit(next, following)
-                server.restart()
-                trail.add(event("after", at(3)))
-                assert coming.result(60).id == "just before"
-            assert next(following).id == "after"
-            assert followed_nothing_more(following)
-        client.close()
-    assert isinstance(waits[0], UnreachableError)
-    assert waits[-1] is None
-
-
-def followed_nothing_more(following):
-    """Whether a few more looks find nothing."""
-    looks = itertools.count()
-
-    class EnoughError(Exception):
-        pass
-
-    def look_again(_):
-        if next(looks) == 3:
-            raise EnoughError
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("audit_logging.query.reader.time.sleep", look_again)
-        try:
-            next(following)
-        except EnoughError:
-            return True
-    return False
