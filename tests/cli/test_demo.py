@@ -37,11 +37,12 @@ def environment(settings):
 
 @pytest.fixture
 def empty_home(tmp_path, monkeypatch):
-    """A home without a server, but with the machine's downloads; no OpenSearch is configured."""
+    """A home without a server, but with what the machine has fetched and unpacked; no OpenSearch is configured."""
     home = tmp_path / "home"
-    (home / "cache").mkdir(parents=True)
-    for archive in (default_home() / "cache").glob("*.zip*"):
-        (home / "cache" / archive.name).symlink_to(archive)
+    for kind, pattern in (("cache", "*.zip*"), ("local", "opensearch-*")):
+        (home / kind).mkdir(parents=True)
+        for there in (default_home() / kind).glob(pattern):
+            (home / kind / there.name).symlink_to(there)
     for name in [name for name in os.environ if name.startswith("AUDIT_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("AUDIT_HOME", str(home))
