@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
 STUCK_SECONDS = 30.0
+"""How long one of many attempts may take on a busy machine."""
 
 
 @pytest.fixture(autouse=True)
@@ -33,18 +34,19 @@ def nobody_traces():
     sys.settrace(tracer)
 
 
-@pytest.fixture
-def never_stuck():
+@contextmanager
+def _never_stuck() -> Iterator[None]:
     """Fail where a handler waits for what it interrupted: taking a lock ends when another handler raises."""
 
     def fail(*_: object) -> None:
         raise AssertionError("a handler waits for what it interrupted")
 
     before = signal.signal(signal.SIGALRM, fail)
-    signal.setitimer(signal.ITIMER_REAL, STUCK_SECONDS)
-    yield
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    signal.signal(signal.SIGALRM, before)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 @contextmanager
@@ -95,13 +97,15 @@ def at_every_moment(act: Callable[[], object], handled: list, *, step: int = 1) 
         handled: What the handler adds something to.
         step: How many moments later.
     """
-    for moment in range(1, 100_000, step):
-        known = len(handled)
-        send_at(moment)
-        act()
-        send_never()
-        if len(handled) == known:
-            return
+    with _never_stuck():
+        for moment in range(1, 100_000, step):
+            signal.setitimer(signal.ITIMER_REAL, STUCK_SECONDS)
+            known = len(handled)
+            send_at(moment)
+            act()
+            send_never()
+            if len(handled) == known:
+                return
 
 
 def document(name: str) -> Document:
