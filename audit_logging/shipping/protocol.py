@@ -88,7 +88,7 @@ def deliver(records: Records, *, uncertain_to: int = 0, refused: Mapping[int, st
     course = _Course()
     if refused:
         yield from course.set_aside(
-            [(record, refused[record.sequence]) for record in records if record.sequence in refused]
+            [(record, refused[record.sequence]) for record in records if record.sequence in refused], uncertain=True
         )
         records = Records.of(record for record in records if record.sequence not in refused)
     certain_from = bisect_right(records.sequences, uncertain_to)
@@ -132,8 +132,13 @@ class _Course:
             else:
                 yield from self._settle(group, {0: result})
 
-    def set_aside(self, refused: Sequence[tuple[Record, str]]) -> Steps:
-        """Send stand-ins for *refused*, whose refusal is noted; what is no event at all cannot have one."""
+    def set_aside(self, refused: Sequence[tuple[Record, str]], *, uncertain: bool = False) -> Steps:
+        """Send stand-ins for *refused*, whose refusal is noted; what is no event at all cannot have one.
+
+        Args:
+            refused: The events, with the reasons.
+            uncertain: An earlier process may have sent the stand-ins.
+        """
         stand_ins = []
         for record, reason in refused:
             try:
@@ -142,7 +147,7 @@ class _Course:
                 yield Bury(record, f"{error} ← {reason}")
             else:
                 self._refused[record.sequence] = record, reason
-        self.add(Records.of(stand_ins), in_quarantine=True)
+        self.add(Records.of(stand_ins), uncertain=uncertain, in_quarantine=True)
 
     def _again(self, group: _Group, records: Records, *, uncertain: bool = False) -> None:
         self.add(records, uncertain=uncertain, in_quarantine=group.in_quarantine)

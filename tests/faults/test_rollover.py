@@ -6,8 +6,12 @@ import threading
 import pytest
 
 from audit_logging.capture.trail import Trail
+from audit_logging.shipping.batch import document_id, quarantine_document
 from audit_logging.shipping.shipper import Shipper
 from audit_logging.spool.directory import SpoolDirectory
+from audit_logging.spool.reader import SpoolReader
+from audit_logging.spool.refusals import Refusals
+from audit_logging.spool.sent import Sent
 from tests.faults.reckoning import reckon
 
 pytestmark = pytest.mark.server
@@ -120,3 +124,23 @@ def test_a_process_that_dies_leaves_word_of_what_it_may_have_sent(proxy, through
     reckon(prepared, ids)
     assert copies(client, prepared) == 100
     assert directory.writers() == []
+
+
+def test_a_stand_in_that_was_stored_before_its_shipper_was_killed(prepared, client, roll_over):
+    """And a rollover came before the next one: it is looked up, though the refusal alone had been noted."""
+    trail = Trail(prepared.model_copy(update={"opensearch_url": ()}))
+    ids = emit(trail, 2)
+    trail.shutdown(0)
+    directory = SpoolDirectory(prepared.spool_path, prepared.stream)
+    (path,) = directory.writers()
+    first, _ = SpoolReader(path).read(1 << 20)
+    Sent(path).note(1, None)
+    Refusals(path).note("refused", {1: "why"})
+    stand_in = quarantine_document(first, "why")
+    client.request("PUT", f"/{prepared.stream}/_create/{document_id(path.name, 1)}", body=stand_in)
+    roll_over()
+    shipper = Shipper(prepared, directory, None)
+    shipper.start()
+    assert shipper.finish(30)
+    reckon(prepared, ids, poison=ids[:1])
+    assert copies(client, prepared) == 2
