@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.server, pytest.mark.slow]
 @pytest.fixture(scope="module")
 def secured(tmp_path_factory):
     """Settings for a secured server of that release."""
-    with LocalServer("2.19.4", secure=True) as server:
+    with LocalServer("2.19.4", secure=True, in_memory=True) as server:
         yield Settings.load(**server.settings(), stream="audit-old", home=tmp_path_factory.mktemp("home"))
 
 

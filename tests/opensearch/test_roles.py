@@ -29,7 +29,7 @@ READERS = ("analyst", "tenant-analyst", "auditor", "administrator")
 @pytest.fixture(scope="module")
 def owner(tmp_path_factory):
     """Settings of the cluster's administrator; the stream and a neighbour are set up, each role has a user."""
-    with LocalServer("2.19.4", secure=True) as server:
+    with LocalServer("2.19.4", secure=True, in_memory=True) as server:
         settings = Settings.load(**server.settings(), stream=STREAM, home=tmp_path_factory.mktemp("home"))
         client = Client(settings)
         for stream in (STREAM, f"{STREAM}-payroll", "auditxroles"):

@@ -27,7 +27,7 @@ def snapshots():
 
 @pytest.mark.usefixtures("signing")
 def test_a_stream_that_was_rolled_back_lacks_its_end(snapshots, tmp_path):
-    with LocalServer(settings={"path.repo": [snapshots]}) as server:
+    with LocalServer(settings={"path.repo": [snapshots]}, in_memory=True) as server:
         settings = Settings.load(**server.settings(), home=tmp_path)
         client = Client(settings)
         with AuditAdmin(settings=settings) as admin:
