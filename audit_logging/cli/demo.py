@@ -8,7 +8,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -59,11 +58,14 @@ def demo(*, keep: bool, count: int) -> None:
       audit-logging demo
       audit-logging demo --keep --requests 1000
     """
+    from audit_logging.local.guarded import guarded_directory
+    from audit_logging.local.places import demo_directory
+
     _require_extra()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # so that everything is put away then as well
     started = time.monotonic()
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="audit-demo-")))
+        folder = stack.enter_context(guarded_directory(demo_directory(Settings.load().home), "demo-"))
         environment, afterwards = stack.enter_context(_server(keep=keep))
         environment |= {"AUDIT_SPOOL_DIR": str(folder / "spool"), "AUDIT_TRUSTED_PROXIES": "127.0.0.1/32"}
         _headline("Set up the stream: templates, retention, append-only")

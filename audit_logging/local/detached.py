@@ -41,9 +41,9 @@ def bring_up(home: Path, name: str, build: Callable[[State | None], LocalServer]
         server = build(state)
         if state is not None and server.directory_or_none != Path(state.directory):
             shutil.rmtree(state.directory, ignore_errors=True)
-        server.start()
-        state = server.detach()
-        state.write(path)
+        state = server.start().state
+        state.write(path)  # first: a server that nobody knows of would run for ever, should we be killed here
+        server.detach()
         return state, True
 
 

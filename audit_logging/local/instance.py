@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 import socket
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from audit_logging.errors import LocalServerError
+from audit_logging.local.guarded import make_guarded, remove_guarded
 from audit_logging.local.state import log_file
 
 if TYPE_CHECKING:
@@ -40,19 +40,28 @@ rootLogger.appenderRef.console.ref = console
 
 @dataclass(frozen=True)
 class Instance:
-    """The directory of one server, and that of its data where it is kept in memory."""
+    """The directory of one server, and that of its data where it is kept in memory.
+
+    Attributes:
+        guards: Keep others from taking the directories for left over, as long as they are open.
+    """
 
     directory: Path
     memory: Path | None = None
+    guards: tuple[IO[bytes], ...] = ()
 
     @classmethod
     def create(cls, shared: Path, account: Account, *, in_memory: bool = False) -> Instance:
-        """Make a new one below *shared* that only *account* can read, its data in memory if asked and there is room."""
+        """Make a new one below *shared* that only *account* can read, its data in memory if asked and there is room.
+
+        What killed processes left in the same places is removed.
+        """
         parent = shared / "instances"
         parent.mkdir(mode=0o755, exist_ok=True)
         parent.chmod(0o755)
-        memory = _memory() if in_memory else None
-        instance = cls(Path(tempfile.mkdtemp(dir=parent, prefix="server-")), memory)
+        directory, guard = make_guarded(parent, "server-")
+        memory, memory_guard = (_memory() if in_memory else None) or (None, None)
+        instance = cls(directory, memory, (guard,) if memory_guard is None else (guard, memory_guard))
         parts = [instance.config, instance.data, instance.logs, instance.temporary]
         for part in parts:
             part.mkdir(mode=0o700, exist_ok=part == memory)
@@ -125,15 +134,21 @@ class Instance:
     def remove(self) -> None:
         """Remove its directories and all that is in them."""
         for directory in self.directories:
-            shutil.rmtree(directory, ignore_errors=True)
+            remove_guarded(directory)
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Leave the directories to the server's supervisor, which holds them too."""
+        for guard in self.guards:
+            guard.close()
 
 
-def _memory() -> Path | None:
+def _memory() -> tuple[Path, IO[bytes]] | None:
     """Make a directory in memory; return nothing where there is no room for one."""
     try:
         if shutil.disk_usage(MEMORY).free < ROOM_BYTES:
             return None
-        return Path(tempfile.mkdtemp(dir=MEMORY, prefix="audit-logging-"))
+        return make_guarded(MEMORY, "audit-logging-")
     except OSError:
         return None
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from audit_logging.errors import LocalServerError
+from audit_logging.local.guarded import guard_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,6 +55,7 @@ class Plan:
             "environment": self.environment,
             "log": str(self.log),
             "directories": [str(directory) for directory in self.directories],
+            "guards": [str(guard_of(directory)) for directory in self.directories],
             "account": account,
             "keep": self.keep,
             "stop_seconds": self.stop_seconds,

@@ -2,6 +2,7 @@
 
     <home>/cache/                 verified downloads
     <home>/servers/               state of the servers that `audit-logging server up` started (private)
+    <home>/demo/                  what each running demo needs for itself (private)
     <shared>/opensearch-…/        unpacked distributions, one for all servers
     <shared>/java-…/              a copy of the Java runtime, where the server could not read the original
     <shared>/instances/…/         one server: configuration, data, logs, temporary files (private)
@@ -38,6 +39,11 @@ def cache_directory(home: Path) -> Path:
 def state_directory(home: Path) -> Path:
     """Return the directory of the state files, made if need be."""
     return _made(_made(home, 0o700) / "servers", 0o700)
+
+
+def demo_directory(home: Path) -> Path:
+    """Return the directory in which every demo has one of its own, made if need be."""
+    return _made(_made(home, 0o700) / "demo", 0o700)
 
 
 def shared_directory(home: Path, account: Account) -> Path:

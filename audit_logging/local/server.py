@@ -196,15 +196,11 @@ class LocalServer:
         if instance is not None:
             instance.remove()
 
-    def detach(self, *, owner: int | None = None) -> State:
-        """Let it run on after this process; return what is needed to find and stop it (see ``detached.py``).
-
-        Args:
-            owner: A process with whose end the server ends.
-        """
+    @property
+    def state(self) -> State:
+        """What is needed to find and stop it once it is detached (see ``detached.py``)."""
         supervision, (http_port, transport_port) = self._supervised, self._known_ports
-        supervision.detach(owner)
-        state = State(
+        return State(
             version=self.version,
             http_port=http_port,
             transport_port=transport_port,
@@ -215,6 +211,16 @@ class LocalServer:
             began=process_began(supervision.pid) or "",
             password=self._password,
         )
+
+    def detach(self, *, owner: int | None = None) -> State:
+        """Let it run on after this process; return what is needed to find and stop it.
+
+        Args:
+            owner: A process with whose end the server ends.
+        """
+        state = self.state
+        self._supervised.detach(owner)
+        self._existing.let_go()
         self._supervision = self._instance = None
         return state
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import subprocess
 from dataclasses import asdict, dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audit_logging.errors import LocalServerError
+from audit_logging.files import write_durably
 from audit_logging.local.places import state_directory
 
 if TYPE_CHECKING:
@@ -80,10 +80,7 @@ class State:
 
     def write(self, path: Path) -> None:
         """Write it down, readable by us alone, whole or not at all."""
-        unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-        unfinished.touch(mode=0o600)
-        unfinished.write_text(json.dumps(asdict(self), indent=1))
-        unfinished.replace(path)
+        write_durably(path, json.dumps(asdict(self), indent=1).encode())
 
     @classmethod
     def read(cls, path: Path) -> State | None:

@@ -9,7 +9,9 @@ server as the given account, answers ``{"pid": …}``, and then waits for the fi
 - the end of the server: answer ``{"exited": code}``; when detached, end
 
 A directory that outlives its owner (detached without one, or taken over from such a server) is not removed here:
-SIGTERM also comes when the machine goes down, and `audit-logging server down` removes it itself.
+SIGTERM also comes when the machine goes down, and `audit-logging server down` removes it itself. It loses its guard;
+any other has one (``guarded.py``), which this process holds, so that what it cannot remove, being killed, the next
+start does.
 
 The owner's death is seen through a pidfd as well as through the pipe, because children that the owner forked hold
 the pipe open. Should this process be killed itself, the kernel kills the server with it (PR_SET_PDEATHSIG, set after
@@ -20,6 +22,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import json
 import os
 import select
@@ -73,6 +76,7 @@ class Supervisor:
         self.owner = Owner(plan["owner"])
         self.keep = plan["keep"]
         self.detached = self.terminated = self.reported = False
+        hold(plan["guards"])
         self.wakeup = self._listen_to_signals()
         self.server = self._start()
         answer(pid=self.server.pid)
@@ -116,7 +120,7 @@ class Supervisor:
             pass
         self._stop()
         if not self.keep:
-            remove(self.plan["directories"])
+            remove(self.plan)
 
     def _is_wanted(self) -> bool:
         """Wait for something to happen; tell whether to go on after it."""
@@ -140,6 +144,8 @@ class Supervisor:
         self.detached = True
         self.owner = Owner(int(argument) if argument else None)
         self.keep = self.owner.pid is None
+        if self.keep:
+            unlink(self.plan["guards"])
         answer(detached=True)
         return True
 
@@ -172,10 +178,25 @@ def _die_with_the_supervisor() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL))
 
 
-def remove(directories: list[str]) -> None:
-    """Remove what belonged to the server."""
-    for directory in directories:
+def remove(plan: dict[str, Any]) -> None:
+    """Remove all that is the server's own, and the guards last."""
+    for directory in plan["directories"]:
         shutil.rmtree(directory, ignore_errors=True)
+    unlink(plan["guards"])
+
+
+def unlink(paths: list[str]) -> None:
+    """Remove these files, those that are there."""
+    for path in paths:
+        with contextlib.suppress(OSError):
+            os.unlink(path)  # noqa: PTH108 - pathlib would double this process's start time
+
+
+def hold(guards: list[str]) -> None:
+    """Hold the guards that are there as long as this process lives."""
+    for guard in guards:
+        with contextlib.suppress(OSError):
+            fcntl.flock(os.open(guard, os.O_RDONLY | os.O_CLOEXEC), fcntl.LOCK_SH)
 
 
 def read_line() -> bytes:
@@ -198,7 +219,7 @@ def main() -> None:
         supervisor = Supervisor(plan)
     except (OSError, subprocess.SubprocessError) as error:
         answer(failed=str(error))
-        remove(plan["directories"])
+        remove(plan)
         return
     supervisor.run()
 

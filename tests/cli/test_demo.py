@@ -18,7 +18,10 @@ from audit_logging.cli.demo_shop import run_shop
 from audit_logging.errors import LocalServerError
 from audit_logging.local import find_running
 from audit_logging.local.detached import take_down
+from audit_logging.local.guarded import guarded_directory
+from audit_logging.local.places import demo_directory
 from audit_logging.settings import default_home
+from tests.local.conftest import names_in
 from tests.waiting import PATIENCE_SECONDS, until_ended
 
 DEMO = [sys.executable, "-m", "audit_logging", "demo", "--requests"]
@@ -119,7 +122,11 @@ def test_however_it_ends_it_leaves_no_process_behind(environment, settings, mark
     if number == signal.SIGKILL:  # then nobody waits for them
         for pid in started:
             until_ended(pid)
+        assert len(names_in(demo_directory(settings.home))) == 2  # the folder and its guard
+        with guarded_directory(demo_directory(settings.home), "demo-"):  # as the next demo begins
+            pass
     assert processes_with(f"AUDIT_STREAM={settings.stream}") == []
+    assert names_in(demo_directory(settings.home)) == []
 
 
 @pytest.mark.server

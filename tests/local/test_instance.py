@@ -27,6 +27,7 @@ def test_it_is_on_the_disk_unless_asked_for(tmp_path, memory):
     instance = Instance.create(tmp_path, US)
     assert instance.data == instance.directory / "data"
     assert list(memory.iterdir()) == []
+    instance.remove()
 
 
 def test_it_may_be_in_memory_and_leaves_that_too(tmp_path, memory):
@@ -40,6 +41,18 @@ def test_it_may_be_in_memory_and_leaves_that_too(tmp_path, memory):
     assert list(memory.iterdir()) == []
 
 
+def test_what_a_crash_left_goes_with_the_next(tmp_path, memory):
+    left = Instance.create(tmp_path, US, in_memory=True)
+    left.let_go()  # as the kernel does for a process that was killed
+    used = Instance.create(tmp_path, US, in_memory=True)
+    assert not left.directory.exists()
+    assert not left.data.exists()
+    Instance.create(tmp_path, US, in_memory=True).remove()
+    assert used.directory.exists()
+    assert used.data.exists()
+    used.remove()
+
+
 @pytest.mark.parametrize(("name", "value"), [("ROOM_BYTES", 1 << 60), ("MEMORY", module.MEMORY / "nowhere")])
 def test_without_room_for_it_the_disk_will_do(tmp_path, memory, monkeypatch, name, value):
     """A container often has no more than 64 MiB of it; other systems have none."""
@@ -48,3 +61,4 @@ def test_without_room_for_it_the_disk_will_do(tmp_path, memory, monkeypatch, nam
     assert instance.data == instance.directory / "data"
     assert instance.data.is_dir()
     assert list(memory.iterdir()) == []
+    instance.remove()

@@ -12,11 +12,12 @@ import pytest
 
 from audit_logging.errors import LocalServerError
 from audit_logging.local import detached
-from audit_logging.local.detached import stop_detached
+from audit_logging.local.detached import bring_up, stop_detached
+from audit_logging.local.guarded import guarded_directory, make_guarded
 from audit_logging.local.launch import Plan, Supervision
-from audit_logging.local.state import State, process_began
+from audit_logging.local.state import State, process_began, state_file
 from audit_logging.local.watchdog import Owner
-from tests.local.conftest import is_running
+from tests.local.conftest import is_running, names_in
 from tests.waiting import until, until_ended
 
 STUBBORN = (
@@ -30,8 +31,7 @@ def supervise(tmp_path):
     """Start a program under a supervisor; all are ended afterwards."""
     started: list[Supervision] = []
 
-    def start(*command: str, **other: Any) -> Supervision:
-        directory = tmp_path / "instance"
+    def start(*command: str, directory: Path = tmp_path / "instance", **other: Any) -> Supervision:
         directory.mkdir(exist_ok=True)
         account = detached_account()
         plan = Plan(command, tmp_path, {}, tmp_path / "log", [directory], account, **other)
@@ -131,6 +131,67 @@ def test_a_supervisor_that_hangs_is_killed_and_the_server_with_it(supervise, tmp
     stop_detached(state_of(supervision, tmp_path / "instance"))
     os.waitpid(supervision.pid, 0)
     until_ended(supervision.server_pid)
+
+
+class TestTheDirectoryOfAKilledSupervisor:
+    """It cannot remove it any more; whoever starts the next server does."""
+
+    @pytest.fixture
+    def made(self, supervise, tmp_path):
+        """A supervised program in a guarded directory, of which its maker has let go."""
+        parent = tmp_path / "instances"
+        parent.mkdir()
+        directory, guard = make_guarded(parent, "server-")
+        supervision = supervise(sys.executable, "-c", WILLING, directory=directory)
+        guard.close()
+        return directory, supervision
+
+    def kill(self, supervision):
+        os.kill(supervision.pid, signal.SIGKILL)
+        until_ended(supervision.pid)
+        supervision.end()
+
+    def start_another(self, directory):
+        with guarded_directory(directory.parent, "server-"):
+            pass
+
+    def test_goes_at_the_next_start(self, made):
+        directory, supervision = made
+        self.start_another(directory)
+        assert directory.exists()  # the supervisor holds it
+        self.kill(supervision)
+        assert directory.exists()
+        self.start_another(directory)
+        assert names_in(directory.parent) == []
+
+    def test_stays_when_the_server_was_to_outlive_its_owner(self, made):
+        """`server up` goes on with the data that is there."""
+        directory, supervision = made
+        supervision.detach(None)
+        os.kill(supervision.pid, signal.SIGKILL)
+        os.waitpid(supervision.pid, 0)
+        self.start_another(directory)
+        assert names_in(directory.parent) == [directory.name]
+
+    def test_goes_without_it_in_an_orderly_end(self, made):
+        directory, supervision = made
+        supervision.end()
+        assert names_in(directory.parent) == []
+
+
+def test_a_server_is_written_down_before_it_is_let_go(tmp_path):
+    """Killed in between, `server up` must not leave one that nobody knows of."""
+
+    class Server:
+        state = State("3.8.0", 1, 2, "1g", str(tmp_path), os.getpid(), os.getpid(), "now")
+
+        def start(self):
+            return self
+
+        def detach(self):
+            assert State.read(state_file(tmp_path)) == self.state
+
+    assert bring_up(tmp_path, "default", lambda _: Server()) == (Server.state, True)
 
 
 class TestOwnerWithoutPidfd:
