@@ -22,6 +22,7 @@
     ├── HoldError                  a legal hold is described wrongly, or there is none such
     ├── ArchiveError               an archive is not what its manifest says, or cannot be made so
     └── LocalServerError           the laptop server cannot be fetched, started or stopped
+        └── LocalServerOptionError it was asked for wrongly
 
 Messages say what happened, to what, and what to do. Facts are attributes, never positions in ``args``.
 """
@@ -216,3 +217,9 @@ class LocalServerError(AuditError):
     """The local OpenSearch cannot be fetched, started, found or stopped."""
 
     exit_code = 3
+
+
+class LocalServerOptionError(LocalServerError):
+    """A version, size or name of a local server is malformed."""
+
+    exit_code = 2

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from audit_logging.errors import LocalServerError
+from audit_logging.errors import LocalServerError, LocalServerOptionError
 from audit_logging.local.places import cache_directory, locked
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Package:
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"\d+(\.\d+){1,3}(-[A-Za-z0-9.]+)?", self.version):
-            raise LocalServerError(f"{self.version!r} is no version of OpenSearch: write it like 3.8.0.")
+            raise LocalServerOptionError(f"{self.version!r} is no version of OpenSearch: write it like 3.8.0.")
 
     @property
     def file_name(self) -> str:

@@ -16,9 +16,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from audit_logging.errors import LocalServerError
+from audit_logging.errors import LocalServerError, LocalServerOptionError
 from audit_logging.local import diagnosis, security
-from audit_logging.local.distribution import DEFAULT_SECURE_VERSION, DEFAULT_VERSION
+from audit_logging.local.distribution import DEFAULT_SECURE_VERSION, DEFAULT_VERSION, core_package
 from audit_logging.local.health import is_ready
 from audit_logging.local.installation import Installation
 from audit_logging.local.instance import Instance, check_port, free_port
@@ -66,7 +66,8 @@ class LocalServer:
         start_seconds: Longest wait for a start, in seconds.
 
     Raises:
-        LocalServerError: An argument is wrong. :meth:`start` raises it when the server cannot be fetched or started.
+        LocalServerOptionError: The version or the heap is malformed.
+        LocalServerError: :meth:`start` raises it when the server cannot be fetched or started.
 
     Example:
         >>> with LocalServer() as server:  # doctest: +SKIP
@@ -90,8 +91,8 @@ class LocalServer:
         start_seconds: float = START_SECONDS,
     ) -> None:
         if not re.fullmatch(r"[1-9]\d*[mMgG]", heap):
-            raise LocalServerError(f"{heap!r} is no size of a heap: write it like 512m or 1g.")
-        self.version = version or (DEFAULT_SECURE_VERSION if secure else DEFAULT_VERSION)
+            raise LocalServerOptionError(f"{heap!r} is no size of a heap: write it like 512m or 1g.")
+        self.version = core_package(version or (DEFAULT_SECURE_VERSION if secure else DEFAULT_VERSION)).version
         self.home = home if home is not None else Settings.load().home
         self.heap = heap
         self.secure = secure

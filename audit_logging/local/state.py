@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from audit_logging.errors import LocalServerError
+from audit_logging.errors import LocalServerOptionError
 from audit_logging.files import write_durably
 from audit_logging.local.places import state_directory
 
@@ -112,10 +112,10 @@ def state_file(home: Path, name: str = DEFAULT_NAME) -> Path:
     """Return the path of the state of the server called *name*.
 
     Raises:
-        LocalServerError: The name will not do as a file name.
+        LocalServerOptionError: The name will not do as a file name.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,40}", name):
-        raise LocalServerError(f"{name!r} is no name for a server: use letters, digits, '-' and '_'.")
+        raise LocalServerOptionError(f"{name!r} is no name for a server: use letters, digits, '-' and '_'.")
     return state_directory(home) / f"{name}.json"
 
 

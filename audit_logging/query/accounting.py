@@ -114,7 +114,8 @@ class _Holdings(Connection):
             "problem",
             f"{self._stream!r} lacks what OpenSearch has acknowledged: {'; '.join(sentences)}.",
             "If these credentials may see everything, events were deleted: `audit-logging verify` names every gap;"
-            " a snapshot or an archive of the stream has what was in it.",
+            " a snapshot or an archive of the stream has what was in it. A local server that was taken down took its"
+            " events with it.",
         )
 
     def _missing(self, account: WriterAccount, kept_since: dt.datetime | None) -> tuple[int, int] | None:
