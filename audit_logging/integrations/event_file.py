@@ -155,7 +155,9 @@ class EventFile:
         except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             after = f" after {self.noun} {self._number}" if self._number else ""
-            raise EventFileError(f"{self.name} cannot be read{after} ({reason})", line=self._number) from error
+            raise EventFileError(
+                f"{self.name} cannot be read{after} ({reason}): is it the right file, and whole?", line=self._number
+            ) from error
 
 
 def _decode(line: bytes, number: int) -> Entry:
