@@ -1,8 +1,11 @@
 """Every command and snippet in the documentation runs."""
 
 import logging
+import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -90,6 +93,24 @@ def test_the_five_minutes_of_the_readme_work(settings, monkeypatch, capfd):
     assert "u-42" in next(out for line, out in printed.items() if " search " in line)
     assert next(out for line, out in printed.items() if " count " in line) == "1\n"
     assert "bad password" in Path("trail.ndjson").read_text()
+
+
+@pytest.mark.server
+def test_the_application_at_the_top_of_the_readme_is_found(settings, monkeypatch, tmp_path):
+    """It knows of no OpenSearch; the commands, which do, bring in what it left in the spool."""
+    readme = (ROOT / "README.md").read_text()
+    (tmp_path / "app.py").write_text(re.search(r"```python\n(.*?)```", readme, re.DOTALL)[1])
+    block = re.search(r"<!-- app -->\n```console\n(.*?)```", readme, re.DOTALL)[1]
+    AuditAdmin(settings=settings).setup()
+    monkeypatch.setenv("AUDIT_STREAM", settings.stream)
+    found = ""
+    for line in block.splitlines():
+        program, *arguments = shlex.split(line.removeprefix("$ "))
+        knows = {} if program == "python" else {"AUDIT_OPENSEARCH_URL": settings.opensearch_url[0]}
+        environment = {**{k: v for k, v in os.environ.items() if k != "AUDIT_OPENSEARCH_URL"}, **knows}
+        command = [sys.executable, *([] if program == "python" else ["-m", "audit_logging"]), *arguments]
+        found = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60).stdout
+    assert "u-42 failed to log in" in found
 
 
 def test_every_documented_command_exists():

@@ -233,7 +233,8 @@ class Trail:
             return
         if not self.settings.opensearch_url:
             _log.warning(
-                "No opensearch_url is set: audit events stay in the spool %s until a process with one ships them.",
+                "No opensearch_url is set (or AUDIT_OPENSEARCH_URL): audit events stay in the spool %s until a process"
+                " with one ships them, such as `audit-logging ship`.",
                 self.settings.spool_path,
             )
             return

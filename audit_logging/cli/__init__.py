@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import sys
 
+WRONG_USE = 2
+"""1, which Python would exit with, means a finding here."""
+
 
 def main() -> None:
     """Run the command line; the entry point of the installed script."""
@@ -15,5 +18,6 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name not in {"click", "rich"}:
             raise
-        sys.exit("The command line needs two more packages: pip install 'audit-logging[cli]'")
+        sys.stderr.write("Error: The command line needs two more packages: pip install 'audit-logging[cli]'\n")
+        sys.exit(WRONG_USE)
     run()

@@ -160,17 +160,14 @@ def _visit(environment: dict[str, str], count: int) -> None:
 
 def _refresh(environment: dict[str, str]) -> None:
     """Make the newest events searchable now and not in a second."""
-    from audit_logging.opensearch.client import Client
+    from audit_logging.cli.emit import make_findable
 
     given: dict[str, Any] = {
         name: environment[variable]
         for name in Settings.model_fields
         if name.startswith("opensearch_") and (variable := f"{ENVIRONMENT_PREFIX}{name.upper()}") in environment
     }
-    settings = Settings.load(**given)
-    client = Client(settings)
-    client.request("POST", f"/{settings.stream}/_refresh")
-    client.close()
+    make_findable(Settings.load(**given))
 
 
 def _run(command: str, environment: dict[str, str]) -> None:

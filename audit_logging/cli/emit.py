@@ -85,7 +85,7 @@ def emit(
         finally:
             remaining = trail.shutdown(0.0 if problem else settings.shutdown_timeout_seconds)
     if remaining == 0:
-        _make_findable(settings)
+        make_findable(settings)
     _report(event_id, settings, remaining, problem or " ".join(warnings[-1:]), as_json=as_json)
 
 
@@ -168,8 +168,8 @@ def why_it_cannot_ship(settings: Settings) -> str | None:
     return None
 
 
-def _make_findable(settings: Settings) -> None:
-    """Let the next command find the event at once, and not in a second; a writer's role need not allow it."""
+def make_findable(settings: Settings) -> None:
+    """Let the next command find what was shipped at once, and not in a second; a writer's role need not allow it."""
     from audit_logging.opensearch.client import Client
 
     client = Client(settings)

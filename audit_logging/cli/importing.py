@@ -47,6 +47,7 @@ def import_(
       audit-logging import --format cloudtrail 123456789012_CloudTrail_eu-west-1_20260301T1000Z.json.gz
       audit-logging export --out - | audit-logging import --format ndjson --stream audit-copy -
     """
+    from audit_logging.cli.emit import make_findable
     from audit_logging.integrations.event_file import EventFile
     from audit_logging.integrations.importer import import_file
 
@@ -59,6 +60,7 @@ def import_(
             on_broken=(lambda number, why: _say_broken(events, number, why)) if skip_broken else None,
             on_progress=on_progress,
         )
+    make_findable(settings)
     if as_json:
         from dataclasses import asdict
 

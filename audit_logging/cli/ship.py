@@ -54,7 +54,7 @@ def ship(*, once: bool, patience_seconds: float, spool_dir: Path | None, setting
 
 def _ship_once(settings: Settings, patience_seconds: float, *, as_json: bool) -> None:
     from audit_logging.capture.sidecar import sidecar
-    from audit_logging.cli.emit import why_it_cannot_ship
+    from audit_logging.cli.emit import make_findable, why_it_cannot_ship
 
     shipped = 0
     damaged = _damaged(settings)
@@ -67,6 +67,7 @@ def _ship_once(settings: Settings, patience_seconds: float, *, as_json: bool) ->
             _watch(shipper, patience_seconds, show)
         shipper.finish(0)
         shipped, problem = shipper.shipped, shipper.notices.last_problem or None
+        make_findable(settings)
     remaining, unreadable = _remaining(settings)
     unreadable += [told for damage_id, told in _damaged(settings).items() if damage_id not in damaged]
     _report(settings, shipped, remaining, problem, unreadable, as_json=as_json)
