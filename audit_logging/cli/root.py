@@ -130,6 +130,12 @@ def run(arguments: list[str] | None = None) -> Any:
         told = "\n".join(map(printable, str(error).split("\n")))
         click.echo(f"Error: {told}", err=True)
         sys.exit(error.exit_code)
+    except PermissionError as error:  # whatever the command, and whichever of its files
+        from audit_logging.query.printable import printable
+
+        place = printable(str(error.filename or "A file"))
+        click.echo(f"Error: {place} cannot be used by this user: run this as the user that it belongs to.", err=True)
+        sys.exit(AuditError.exit_code)
     except PipeClosedError:
         # What is still buffered goes nowhere, so that the interpreter's own flush at the end stays quiet too.
         os.dup2(os.open(os.devnull, os.O_WRONLY), STANDARD_OUTPUT)

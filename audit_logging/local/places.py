@@ -84,12 +84,28 @@ def _made(directory: Path, mode: int) -> Path:
         raise LocalServerError(
             f"The directory {directory} cannot be made ({error.strerror}): set AUDIT_HOME to one that you can write."
         ) from error
+    if not os.access(directory, os.R_OK | os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
+        raise _not_ours(directory)
     return directory
+
+
+def _not_ours(path: Path) -> LocalServerError:
+    return LocalServerError(
+        f"{path} belongs to another user: set AUDIT_HOME to a directory of your own, or run this as that user."
+    )
 
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file *path*, waiting for it; a dead holder's lock is free."""
-    with path.open("w") as file:
+    """Hold the lock file *path*, waiting for it; a dead holder's lock is free.
+
+    Raises:
+        LocalServerError: It is another user's.
+    """
+    try:
+        file = path.open("w")
+    except PermissionError as error:
+        raise _not_ours(path) from error
+    with file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -56,6 +57,28 @@ def test_no_place_at_all_is_explained(tmp_path, monkeypatch):
     (tmp_path / "local").touch()
     with pytest.raises(LocalServerError, match="set AUDIT_HOME to a directory that every user may enter"):
         places.shared_directory(tmp_path, Account("stranger", 54321, 54321, switch=True))
+
+
+@pytest.fixture
+def homes_of_root():
+    """A directory of root's that everybody may enter, and this process as somebody else."""
+    with tempfile.TemporaryDirectory() as directory:
+        home = Path(directory)
+        home.chmod(0o755)
+        places.state_directory(home)
+        (home / "lock").touch(mode=0o644)
+        os.seteuid(54321)
+        yield home
+        os.seteuid(0)
+
+
+@as_root
+def test_what_belongs_to_another_user_is_told_in_one_sentence(homes_of_root):
+    for ask in (places.state_directory, places.cache_directory, places.demo_directory):
+        with pytest.raises(LocalServerError, match=r"belongs to another user: set AUDIT_HOME to a directory of your"):
+            ask(homes_of_root)
+    with pytest.raises(LocalServerError, match="lock belongs to another user"), places.locked(homes_of_root / "lock"):
+        pass
 
 
 class TestAccount:
