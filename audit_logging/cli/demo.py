@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -175,9 +175,15 @@ def _run(command: str, environment: dict[str, str]) -> None:
     click.secho(f"$ audit-logging {command}", fg="cyan")
     arguments = [sys.executable, "-m", "audit_logging", *shlex.split(command)]
     # Ctrl-C is for the demo, which then ends the command: one that is just starting would print a trace.
-    result = subprocess.run(arguments, env=environment, check=False, start_new_session=True)  # noqa: S603 - our own
-    if result.returncode:
-        raise AuditError(f"`audit-logging {command}` ended with exit code {result.returncode}; see above.")
+    with subprocess.Popen(arguments, env=environment, start_new_session=True) as process:  # noqa: S603 - our own
+        try:
+            code = process.wait()
+        except BaseException:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # and what it started in its turn
+            raise
+    if code:
+        raise AuditError(f"`audit-logging {command}` ended with exit code {code}; see above.")
 
 
 def _show_first_line(path: Path) -> None:

@@ -157,6 +157,27 @@ def test_it_keeps_the_server_when_told_to_and_uses_it_the_next_time(empty_home):
     assert find_running(empty_home) == running
 
 
+def test_an_interrupted_command_ends_with_all_that_it_started(tmp_path):
+    """Such as the launcher that `server up` asks for its options."""
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nsleep 600 &\necho $!\nwait\n")
+    python.chmod(0o755)
+    code = f"import os, sys; sys.executable = {str(python)!r}; from audit_logging.cli import demo"
+    with subprocess.Popen(
+        [sys.executable, "-u", "-c", f"{code}; demo._run('server up', dict(os.environ))"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    ) as demo:
+        assert demo.stdout is not None
+        assert demo.stdout.readline() == "$ audit-logging server up\n"
+        started = int(demo.stdout.readline())
+        demo.send_signal(signal.SIGINT)
+        demo.wait(PATIENCE_SECONDS)
+    wait_for_end(started)
+
+
 def test_a_shop_that_cannot_start_says_why(tmp_path):
     """In one sentence, its own last words."""
     (tmp_path / "fastapi.py").write_text("raise ImportError('fastapi is broken')")
