@@ -175,7 +175,7 @@ def test_an_interrupted_command_ends_with_all_that_it_started(tmp_path):
         started = int(demo.stdout.readline())
         demo.send_signal(signal.SIGINT)
         demo.wait(PATIENCE_SECONDS)
-    wait_for_end(started)
+    until_ended(started)
 
 
 def test_a_shop_that_cannot_start_says_why(tmp_path):
