@@ -8,14 +8,12 @@ from __future__ import annotations
 import datetime as dt
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from typing_extensions import Self
+from typing import TYPE_CHECKING
 
 from audit_logging.errors import RefusedError
 from audit_logging.opensearch.archive_restore import restore
 from audit_logging.opensearch.capabilities import Capabilities, server_time
-from audit_logging.opensearch.client import Client
+from audit_logging.opensearch.connected import Closing
 from audit_logging.opensearch.holds import read_holds
 from audit_logging.opensearch.ism import read_policy
 from audit_logging.opensearch.retention_apply import Retention
@@ -23,12 +21,10 @@ from audit_logging.opensearch.retention_facts import days_in_force
 from audit_logging.opensearch.retention_verify import verify_plan
 from audit_logging.opensearch.setup import carry_out, insist_on_a_fit_server, plan_setup
 from audit_logging.opensearch.templates import policy_name
-from audit_logging.settings import Settings
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Sequence
-    from types import TracebackType
 
     from audit_logging.opensearch.archive import Archive
     from audit_logging.opensearch.archive_restore import RestoreReport
@@ -38,7 +34,7 @@ if TYPE_CHECKING:
     from audit_logging.opensearch.steps import SetupReport
 
 
-class AuditAdmin:
+class AuditAdmin(Closing):
     """Administers one stream. Thread-safe; close it, or use it in a ``with`` block.
 
     Args:
@@ -53,12 +49,6 @@ class AuditAdmin:
         ...     report = admin.setup()
         ...     print(report.changed, *report.notes)
     """
-
-    def __init__(self, *, settings: Settings | None = None, **given: Any) -> None:
-        if settings is not None and given:
-            raise TypeError("AuditAdmin takes either settings= or single settings by keyword, not both")
-        self.settings = settings if settings is not None else Settings.load(**given)
-        self._client = Client(self.settings)
 
     def setup(self, *, dry_run: bool = False, append_only: bool = True) -> SetupReport:
         """Prepare the stream: retention policy, templates, data stream; do only what is missing or older.
@@ -194,18 +184,6 @@ class AuditAdmin:
         """Return the time by the slower of two clocks: where one is ahead by months, nothing must leave for that."""
         here, there = time.time(), server_time(self._client)
         return dt.datetime.fromtimestamp(here if there is None else min(here, there), dt.timezone.utc)
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._client.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _somebody_was_faster(error: RefusedError) -> bool:

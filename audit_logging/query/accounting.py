@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from audit_logging.errors import AuditError, SettingsError
 from audit_logging.opensearch.check import Check, Verdict
+from audit_logging.opensearch.connected import Closing
 from audit_logging.query.connection import Connection
 from audit_logging.query.copies import SEQUENCE, WRITER, total_and_copies
 from audit_logging.query.dsl import all_of
@@ -86,11 +87,8 @@ def _stream(accounts: Accounts, settings: Settings) -> Check:
         holdings.close()
 
 
-class _Holdings(Connection):
+class _Holdings(Connection, Closing):
     """What the stream holds of a writer's events."""
-
-    def close(self) -> None:
-        self._client.close()
 
     def compare(self, accounts: list[WriterAccount]) -> Check:
         """Compare what the stream holds with what it acknowledged, once what came last can be found."""

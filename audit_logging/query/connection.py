@@ -4,36 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from audit_logging.errors import OpenSearchError, SettingsError
-from audit_logging.opensearch.client import Client
+from audit_logging.errors import OpenSearchError
+from audit_logging.opensearch.connected import Connected
 from audit_logging.opensearch.settling import settled
 from audit_logging.query.exchange import checked, explained
 from audit_logging.query.protected import ProtectedFields
 from audit_logging.query.questions import Questions
-from audit_logging.settings import Settings
 
 if TYPE_CHECKING:
     from audit_logging.query.exchange import Answer, Request
+    from audit_logging.settings import Settings
 
 
-class Connection:
-    """The base of the readers.
+class Connection(Connected):
+    """The base of the readers; arguments and errors are those of its own base."""
 
-    Args:
-        settings: Ready settings; or give any of them as keywords.
-        keywords: Settings by keyword, over the environment's.
-
-    Raises:
-        SettingsError: A setting is wrong, or no ``opensearch_url`` is set.
-    """
-
-    def __init__(self, *, settings: Settings | None = None, **keywords: Any) -> None:
-        if settings is not None and keywords:
-            raise SettingsError(f"Give {type(self).__name__} either settings= or single settings, not both.")
-        self.settings = settings if settings is not None else Settings.load(**keywords)
+    def __init__(self, *, settings: Settings | None = None, **given: Any) -> None:
+        super().__init__(settings=settings, **given)
         self._stream = self.settings.stream
         self._questions = Questions(self._stream)
-        self._client = Client(self.settings)
         self._protected = ProtectedFields.of(self.settings)
 
     def _send(self, request: Request) -> Answer:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from audit_logging.opensearch.connected import Closing
 from audit_logging.query.access import record_search
 from audit_logging.query.connection import Connection
 from audit_logging.query.exchange import run
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
     import datetime as dt
     import os
     from collections.abc import Iterator, Sequence
-    from types import TracebackType
-
-    from typing_extensions import Self
 
     from audit_logging.query.event import Event
     from audit_logging.query.exchange import Result
@@ -41,7 +39,7 @@ if TYPE_CHECKING:
     from audit_logging.query.verify import VerifyReport
 
 
-class AuditReader(Connection):
+class AuditReader(Connection, Closing):
     """Reads the trail. Thread-safe; close it, or use it in a ``with`` statement.
 
     Every query takes its conditions as keywords (see :class:`~audit_logging.query.filter.Filter`), or one ready
@@ -59,18 +57,6 @@ class AuditReader(Connection):
         ...     page = reader.search(category="authentication", outcome="failure", since="-24h")
         ...     [(event.timestamp, event.user_id, event.source_ip) for event in page.events]
     """
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._client.close()
 
     def search(
         self,

@@ -220,7 +220,7 @@ def test_without_index_state_management_the_report_says_that_nothing_expires(adm
 
 
 def test_settings_come_ready_or_by_keyword_but_not_both(settings):
-    with pytest.raises(TypeError, match="either settings= or"):
+    with pytest.raises(SettingsError, match="either settings= or"):
         AuditAdmin(settings=settings, stream="x")
     with pytest.raises(SettingsError, match="stream"):
         AuditAdmin(stream="Not A Name")
