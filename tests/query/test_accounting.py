@@ -86,6 +86,7 @@ def test_what_is_missing_is_named(is_closed, trail, prepared, client, impatient)
     check = the_stream(prepared)
     assert check.verdict == "problem"
     assert f"3 acknowledged events of writer {writer} not found, the first is {writer}-7" in check.sentence
+    assert "A local server that was taken down took its events with it." in check.remedy
 
 
 def test_what_retention_may_have_removed_is_not_missing(trail, prepared, client, impatient):
