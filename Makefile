@@ -20,11 +20,12 @@ setup: $(VENV)/.ready  ## Create the virtual environment
 demo: setup  ## Watch a small shop emit events into a real OpenSearch, and find them again
 	$(RUN)audit-logging demo
 
-check: setup  ## Format, lint, types, import order
+check: setup  ## Format, lint, types, import order, generated files
 	$(RUN)ruff format --check .
 	$(RUN)ruff check .
 	$(RUN)mypy
 	$(RUN)lint-imports
+	$(RUN)python docs/generate.py --check
 
 format: setup  ## Format and mend what can be mended
 	$(RUN)ruff format .
