@@ -13,6 +13,8 @@ from audit_logging.local import distribution
 from audit_logging.local.distribution import prepare
 from audit_logging.local.java import find_java
 
+pytestmark = pytest.mark.slow  # whole distributions are unpacked
+
 
 @pytest.fixture(scope="module")
 def java():
