@@ -175,15 +175,35 @@ def _run(command: str, environment: dict[str, str]) -> None:
     click.secho(f"$ audit-logging {command}", fg="cyan")
     arguments = [sys.executable, "-m", "audit_logging", *shlex.split(command)]
     # Ctrl-C is for the demo, which then ends the command: one that is just starting would print a trace.
-    with subprocess.Popen(arguments, env=environment, start_new_session=True) as process:  # noqa: S603 - our own
-        try:
-            code = process.wait()
-        except BaseException:
+    process = None
+    try:
+        with _signals_held_back():
+            process = subprocess.Popen(arguments, env=environment, start_new_session=True)  # noqa: S603 - our own
+        code = process.wait()
+    except BaseException:
+        if process is not None:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)  # and what it started in its turn
-            raise
+        raise
     if code:
         raise AuditError(f"`audit-logging {command}` ended with exit code {code}; see above.")
+
+
+@contextmanager
+def _signals_held_back() -> Iterator[None]:
+    """Deliver what comes meanwhile afterwards: a process that is started must not be lost in the middle."""
+    came: list[int] = []
+    before = {
+        number: signal.signal(number, lambda number, _: came.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for late in came:
+            signal.raise_signal(late)
 
 
 def _show_first_line(path: Path) -> None:

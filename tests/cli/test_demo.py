@@ -157,25 +157,42 @@ def test_it_keeps_the_server_when_told_to_and_uses_it_the_next_time(empty_home):
     assert find_running(empty_home) == running
 
 
-def test_an_interrupted_command_ends_with_all_that_it_started(tmp_path):
+INTERRUPTED = """
+import os, signal, subprocess, sys
+
+class Interrupted(subprocess.Popen):
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        signal.raise_signal(signal.SIGINT)
+
+from audit_logging.cli import demo
+sys.executable = sys.argv[1]
+if sys.argv[2] == "in the middle of its start":
+    subprocess.Popen = Interrupted
+demo._run("server up", dict(os.environ))
+"""
+
+
+@pytest.mark.parametrize("moment", ["in the middle of its start", "as soon as it runs"])
+def test_an_interrupted_command_ends_with_all_that_it_started(tmp_path, moment):
     """Such as the launcher that `server up` asks for its options."""
     python = tmp_path / "python"
-    python.write_text("#!/bin/sh\nsleep 600 &\necho $!\nwait\n")
+    python.write_text("#!/bin/sh\nsleep 600 &\necho $!\nkill -INT $PPID\nwait\n")
     python.chmod(0o755)
-    code = f"import os, sys; sys.executable = {str(python)!r}; from audit_logging.cli import demo"
-    with subprocess.Popen(
-        [sys.executable, "-u", "-c", f"{code}; demo._run('server up', dict(os.environ))"],
+    demo = subprocess.Popen(
+        [sys.executable, "-u", "-c", INTERRUPTED, python, moment],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    ) as demo:
+    )
+    with demo:
         assert demo.stdout is not None
         assert demo.stdout.readline() == "$ audit-logging server up\n"
-        started = int(demo.stdout.readline())
-        demo.send_signal(signal.SIGINT)
+        started = demo.stdout.readline()
         demo.wait(PATIENCE_SECONDS)
-    until_ended(started)
+    if started:  # otherwise it was ended before it could start anything
+        until_ended(int(started))
 
 
 def test_a_shop_that_cannot_start_says_why(tmp_path):
