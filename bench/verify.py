@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from audit_logging.query.filter import Filter
 from audit_logging.query.reader import AuditReader
-from audit_logging.query.verify import verify_files
+from audit_logging.query.verification.run import verify_files
 from audit_logging.settings import Settings
 from bench.export import server
 from bench.measuring import Row, Run, median_ratio, run_alone, tell_run

@@ -16,9 +16,9 @@ from audit_logging.cli.options import connection_options, json_option
 from audit_logging.cli.output import print_json, printable
 from audit_logging.cli.progress import progress_bar
 from audit_logging.cli.schedule import schedule_options
-from audit_logging.query.export import METHODS
-from audit_logging.query.formats import FORMATS
-from audit_logging.query.outfile import STANDARD_OUTPUT
+from audit_logging.query.export.formats import FORMATS
+from audit_logging.query.export.outfile import STANDARD_OUTPUT
+from audit_logging.query.export.run import METHODS
 from audit_logging.query.reader import AuditReader
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def verify(*, manifest: Path, as_json: bool) -> None:
     Example:
       audit-logging export verify q1.ndjson.gz.manifest.json
     """
-    from audit_logging.query.export_check import check_export
+    from audit_logging.query.export.check import check_export
 
     shown = 0
     deviations: list[str] = []

@@ -10,8 +10,8 @@ import click
 
 from audit_logging.cli.schedule import only_run
 from audit_logging.errors import ExportDamagedError, QueryError
+from audit_logging.query.export.manifest import manifest_path, read_manifest
 from audit_logging.query.filter import Filter
-from audit_logging.query.manifest import manifest_path, read_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -89,7 +89,7 @@ def _deviations(report: ExportReport) -> list[str]:
     Raises:
         ExportDamagedError: It is the file that is not what was written; it is set aside, as if it had not been made.
     """
-    from audit_logging.query.export_check import check_export
+    from audit_logging.query.export.check import check_export
 
     assert report.path is not None
     assert report.manifest is not None

@@ -13,7 +13,7 @@ from audit_logging.cli.filtering import open_reader
 from audit_logging.cli.options import connection_options
 from audit_logging.cli.schedule import only_run, schedule_options
 from audit_logging.files import whole_file, write_durably
-from audit_logging.query.outfile import explaining_disk
+from audit_logging.query.export.outfile import explaining_disk
 from audit_logging.query.period import Period
 from audit_logging.query.printable import json_bytes
 
@@ -87,7 +87,7 @@ def _make_due(settings: Settings, schedule: Schedule) -> None:
 
 
 def _write_report(reader: AuditReader, period: Period, path: Path) -> None:
-    from audit_logging.query.report_page import report_page
+    from audit_logging.query.report.page import report_page
 
     found = reader.report(period)
     with explaining_disk(path, what="report"):
@@ -96,7 +96,7 @@ def _write_report(reader: AuditReader, period: Period, path: Path) -> None:
 
 
 def _write_subject(reader: AuditReader, subject: str, period: Period | None, path: Path) -> None:
-    from audit_logging.query.report_page import MOST_EVENTS, subject_page
+    from audit_logging.query.report.page import MOST_EVENTS, subject_page
 
     shown: list[Event] = []
     total = 0

@@ -12,8 +12,8 @@ from audit_logging.cli.options import connection_options, json_option
 from audit_logging.cli.output import print_json, table
 from audit_logging.cli.reading import nothing_found
 from audit_logging.files import write_durably
-from audit_logging.query.chart import change, svg
-from audit_logging.query.outfile import explaining_disk
+from audit_logging.query.export.outfile import explaining_disk
+from audit_logging.query.report.chart import change, svg
 from audit_logging.query.statistics import FIELDS
 from audit_logging.query.times import zone_of
 

@@ -14,7 +14,7 @@ from audit_logging.cli.progress import progress_bar
 
 if TYPE_CHECKING:
     from audit_logging.query.filter import Filter
-    from audit_logging.query.verify import VerifyReport
+    from audit_logging.query.verification.run import VerifyReport
     from audit_logging.settings import Settings
 
 EXIT_FINDING = 1
@@ -60,7 +60,7 @@ def verify(
         if exports:
             import datetime as dt
 
-            from audit_logging.query.verify import verify_files
+            from audit_logging.query.verification.run import verify_files
 
             report = verify_files(
                 [*exports, *more_exports],

@@ -11,7 +11,7 @@ from fastapi.responses import StreamingResponse
 from audit_logging.errors import AuditError
 from audit_logging.integrations.fastapi_problems import HEADERS
 from audit_logging.integrations.fastapi_readings import EXPORTED
-from audit_logging.query.formats import FORMATS
+from audit_logging.query.export.formats import FORMATS
 from audit_logging.query.printable import json_bytes
 from audit_logging.query.questions import now
 
@@ -46,7 +46,7 @@ class Export:
 
     Args:
         reading: What is read, and for whom.
-        format_: One of :data:`~audit_logging.query.formats.FORMATS`, the same as those of files.
+        format_: One of :data:`~audit_logging.query.export.formats.FORMATS`, the same as those of files.
     """
 
     def __init__(self, reading: Reading, format_: FormatName) -> None:

@@ -12,7 +12,7 @@ from audit_logging.query.access import arecord_search
 from audit_logging.query.connection import Connection
 from audit_logging.query.exchange import arun
 from audit_logging.query.outage import Outage
-from audit_logging.query.retention_status import RetentionStatus
+from audit_logging.query.report.retention_status import RetentionStatus
 from audit_logging.query.statistics import Counting
 
 if TYPE_CHECKING:
@@ -25,20 +25,20 @@ if TYPE_CHECKING:
 
     from audit_logging.query.event import Event
     from audit_logging.query.exchange import Answer, Request, Result
-    from audit_logging.query.export import Progress
+    from audit_logging.query.export.run import Progress
     from audit_logging.query.filter import Filter
     from audit_logging.query.outage import OnWait
     from audit_logging.query.paging import Sort
     from audit_logging.query.period import Period
-    from audit_logging.query.proof import Proof
     from audit_logging.query.questions import Question
     from audit_logging.query.reader import AuditReader
-    from audit_logging.query.report import Report
+    from audit_logging.query.report.run import Report
     from audit_logging.query.results import Context, ExportReport, Page, Statistics
     from audit_logging.query.scan import Scan
     from audit_logging.query.statistics import By
     from audit_logging.query.tail import Tail
-    from audit_logging.query.verify import VerifyReport
+    from audit_logging.query.verification.proof import Proof
+    from audit_logging.query.verification.run import VerifyReport
 
 
 class AsyncAuditReader(Connection):

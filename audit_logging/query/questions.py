@@ -21,7 +21,7 @@ from audit_logging.query.tail import Tail
 if TYPE_CHECKING:
     from audit_logging.query.dsl import Query
     from audit_logging.query.period import Period
-    from audit_logging.query.report import Report
+    from audit_logging.query.report.run import Report
     from audit_logging.query.results import Context, Page, Statistics
 
 Conditions = dict[str, Any]
@@ -101,13 +101,13 @@ class Questions:
 
     def report(self, period: Period) -> Question[Report]:
         """Ask for what happened in a period."""
-        from audit_logging.query.report import report_steps
+        from audit_logging.query.report.run import report_steps
 
         return Question("report", {"period": period.name}, report_steps(self._stream, period, now=now()))
 
     def about(self, subject: str, period: Period | None) -> Scan:
         """Ask for everything that concerns one person, newest first."""
-        from audit_logging.query.report import subject_query
+        from audit_logging.query.report.run import subject_query
 
         conditions = {"subject": str(subject)} | ({} if period is None else {"period": period.name})
         return Scan(self._stream, subject_query(subject, period), newest=True, conditions=conditions)

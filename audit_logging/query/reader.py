@@ -14,7 +14,7 @@ from audit_logging.query.connection import Connection
 from audit_logging.query.exchange import run
 from audit_logging.query.outage import Outage
 from audit_logging.query.questions import filter_of, now
-from audit_logging.query.retention_status import RetentionStatus
+from audit_logging.query.report.retention_status import RetentionStatus
 from audit_logging.query.statistics import Counting
 
 if TYPE_CHECKING:
@@ -24,19 +24,19 @@ if TYPE_CHECKING:
 
     from audit_logging.query.event import Event
     from audit_logging.query.exchange import Result
-    from audit_logging.query.export import Progress
+    from audit_logging.query.export.run import Progress
     from audit_logging.query.filter import Filter
     from audit_logging.query.outage import OnWait
     from audit_logging.query.paging import Sort
     from audit_logging.query.period import Period
-    from audit_logging.query.proof import Proof
     from audit_logging.query.questions import Question
-    from audit_logging.query.report import Report
+    from audit_logging.query.report.run import Report
     from audit_logging.query.results import Context, ExportReport, Page, Statistics
     from audit_logging.query.scan import Scan
     from audit_logging.query.statistics import By
     from audit_logging.query.tail import Tail
-    from audit_logging.query.verify import VerifyReport
+    from audit_logging.query.verification.proof import Proof
+    from audit_logging.query.verification.run import VerifyReport
 
 
 class AuditReader(Connection, Closing):
@@ -212,7 +212,7 @@ class AuditReader(Connection, Closing):
             QueryError: The file cannot be written.
             ExportNotRecordedError: The file is complete, but the trail could not record the export.
         """
-        from audit_logging.query.export import Source, export
+        from audit_logging.query.export.run import Source, export
 
         return export(
             Source(self._client, self.settings, self._protected),
@@ -226,7 +226,7 @@ class AuditReader(Connection, Closing):
         )
 
     def report(self, period: Period) -> Report:
-        """Return what happened in *period*, as :func:`audit_logging.query.report_page.report_page` shows it."""
+        """Return what happened in *period*, as :func:`audit_logging.query.report.page.report_page` shows it."""
         return replace(self._ask(self._questions.report(period)), retention=RetentionStatus.of(self.settings))
 
     def about(self, subject: str, period: Period | None = None) -> Iterator[Event]:
@@ -266,7 +266,7 @@ class AuditReader(Connection, Closing):
             SettingsError: A key cannot be read, or the package ``cryptography`` is not installed.
         """
         from audit_logging.query.requests import AheadRequests
-        from audit_logging.query.verify import verify_stream
+        from audit_logging.query.verification.run import verify_stream
 
         with contextlib.closing(AheadRequests(self._client, self.settings, self._protected)) as requests:
             return verify_stream(
@@ -289,9 +289,9 @@ class AuditReader(Connection, Closing):
             NotFoundError: There is no such event.
             ProofError: Its chain does not hold, or nothing behind it is signed yet.
         """
-        from audit_logging.query.proof import proof_steps
         from audit_logging.query.requests import AheadRequests
-        from audit_logging.query.verify import trusted_keys
+        from audit_logging.query.verification.proof import proof_steps
+        from audit_logging.query.verification.run import trusted_keys
 
         event = self.get(event_id)
         place = (str(event.get("audit.integrity.writer")), int(event.get("audit.integrity.sequence", 0)))

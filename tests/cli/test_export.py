@@ -12,8 +12,8 @@ import pytest
 from audit_logging.capture.trail import Trail
 from audit_logging.opensearch.admin import AuditAdmin
 from audit_logging.opensearch.client import Client
-from audit_logging.query import parts, view
-from audit_logging.query.outfile import PartFile
+from audit_logging.query.export import parts, view
+from audit_logging.query.export.outfile import PartFile
 
 pytestmark = pytest.mark.server
 

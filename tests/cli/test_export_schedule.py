@@ -10,9 +10,9 @@ import stat
 import orjson
 import pytest
 
-from audit_logging.query import parts
-from audit_logging.query.export_check import check_export
-from audit_logging.query.outfile import PartFile
+from audit_logging.query.export import parts
+from audit_logging.query.export.check import check_export
+from audit_logging.query.export.outfile import PartFile
 from tests.query.trail import Trail, altered, event
 
 pytestmark = pytest.mark.server

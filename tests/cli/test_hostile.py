@@ -9,7 +9,7 @@ import json
 import pytest
 
 from audit_logging.integrations.admin import AuditAdmin
-from audit_logging.query.formats import Csv
+from audit_logging.query.export.formats import Csv
 from tests.query.trail import Trail, event
 
 pytestmark = pytest.mark.server

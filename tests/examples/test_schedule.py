@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from audit_logging.query.export_check import check_export
+from audit_logging.query.export.check import check_export
 from tests.query.trail import Trail
 
 SAMPLES = Path(__file__).parents[2] / "examples" / "schedule"

@@ -14,7 +14,7 @@ import pytest
 
 import audit_logging as audit
 from audit_logging.query import AuditReader
-from audit_logging.query.formats import FORMATS, Csv
+from audit_logging.query.export.formats import FORMATS, Csv
 from bench.rest import lines_of_export, peak_mib, serving
 from bench.trail_of import fill
 from tests.faults.proxy import FaultProxy

@@ -97,7 +97,7 @@ def test_the_event_loop_goes_on_and_a_cancelled_query_ends_at_once(hung):
 
 
 def test_a_cancelled_export_leaves_no_file_of_that_name(filled, settings, monkeypatch, tmp_path):
-    monkeypatch.setattr("audit_logging.query.view.LARGEST_PAGE", 10)
+    monkeypatch.setattr("audit_logging.query.export.view.LARGEST_PAGE", 10)
     at_a_page, go_on = threading.Event(), threading.Event()
 
     def progress(done, total):

@@ -8,7 +8,7 @@ from xml.etree.ElementTree import fromstring
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audit_logging.query.chart import _round_up, change, svg
+from audit_logging.query.report.chart import _round_up, change, svg
 from audit_logging.query.results import Before, Bucket, Interval, Statistics
 
 SVG = "{http://www.w3.org/2000/svg}"

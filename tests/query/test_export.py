@@ -16,8 +16,9 @@ import orjson
 import pytest
 
 from audit_logging.errors import FilterError, IncompleteResultError, NotFoundError, QueryError
-from audit_logging.query import AuditReader, parts, view
-from audit_logging.query.export_check import check_export
+from audit_logging.query import AuditReader
+from audit_logging.query.export import parts, view
+from audit_logging.query.export.check import check_export
 
 from .trail import altered, event
 

@@ -10,10 +10,10 @@ import pytest
 
 from audit_logging.errors import QueryError
 from audit_logging.integrity.seal import Chain
-from audit_logging.query.export_check import check_export
-from audit_logging.query.formats import FORMATS
-from audit_logging.query.page import place_of
-from audit_logging.query.tally import Tally
+from audit_logging.query.export.check import check_export
+from audit_logging.query.export.formats import FORMATS
+from audit_logging.query.export.page import place_of
+from audit_logging.query.export.tally import Tally
 
 SPLICE = len('{"@timestamp":"2026-03-01T00:00:00.000000Z","audit":{')
 

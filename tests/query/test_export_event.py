@@ -8,7 +8,8 @@ import pytest
 import audit_logging as audit
 from audit_logging.capture.configuration import swap_trail
 from audit_logging.errors import ExportNotRecordedError
-from audit_logging.query import AuditReader, view
+from audit_logging.query import AuditReader
+from audit_logging.query.export import view
 from audit_logging.spool.directory import SpoolDirectory
 
 from .trail import event

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audit_logging.query.formats import FORMATS, Csv, harmless
+from audit_logging.query.export.formats import FORMATS, Csv, harmless
 
 TEXTS = st.text(max_size=6) | st.sampled_from(["=1+1", "\t=1", "\r\n", '","', "a,b", "-2", "＝1", "'", "\x00", " @x"])
 DOCUMENTS = st.lists(

@@ -12,9 +12,10 @@ import threading
 
 import pytest
 
-from audit_logging.query import AuditReader, parts, view
-from audit_logging.query.export_check import check_export
-from audit_logging.query.manifest import manifest_path
+from audit_logging.query import AuditReader
+from audit_logging.query.export import parts, view
+from audit_logging.query.export.check import check_export
+from audit_logging.query.export.manifest import manifest_path
 
 from .trail import event
 

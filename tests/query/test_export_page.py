@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audit_logging.errors import IncompleteResultError
-from audit_logging.query.page import UNSEALED, Page, Separator, place_of
+from audit_logging.query.export.page import UNSEALED, Page, Separator, place_of
 
 SEPARATOR = Separator(1234567890123456789)
 OTHER = Separator(1234567890123456788)

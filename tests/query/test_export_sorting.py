@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audit_logging.query import sorting
-from audit_logging.query.page import UNSEALED
-from audit_logging.query.sorting import Copies, Sorter
+from audit_logging.query.export import sorting
+from audit_logging.query.export.page import UNSEALED
+from audit_logging.query.export.sorting import Copies, Sorter
 
 EVENTS = st.lists(
     st.tuples(

@@ -17,9 +17,9 @@ from audit_logging.query.async_reader import AsyncAuditReader
 from audit_logging.query.dsl import query_of
 from audit_logging.query.exchange import run
 from audit_logging.query.filter import Filter
-from audit_logging.query.groups import groups_steps
 from audit_logging.query.period import Period
-from audit_logging.query.report_page import report_page, subject_page
+from audit_logging.query.report.groups import groups_steps
+from audit_logging.query.report.page import report_page, subject_page
 from tests.faults.proxy import FaultProxy
 
 from .trail import event

@@ -27,11 +27,11 @@ from audit_logging.errors import (
 )
 from audit_logging.integrity.sealed_event import read_sealed_event
 from audit_logging.query import AuditReader
-from audit_logging.query import view as view_module
 from audit_logging.query.async_reader import AsyncAuditReader
+from audit_logging.query.export import view as view_module
 from audit_logging.query.filter import Filter
-from audit_logging.query.verified import record_path
-from audit_logging.query.verify import verify_files
+from audit_logging.query.verification.run import verify_files
+from audit_logging.query.verification.verified import record_path
 from audit_logging.settings import Settings
 from tests.integrity.chains import KEYS, author, edited, kinds, resealed, writer_id
 

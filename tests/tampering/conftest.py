@@ -9,14 +9,15 @@ import pytest
 
 from audit_logging.capture.trail import Trail
 from audit_logging.opensearch.admin import AuditAdmin
-from audit_logging.query import AuditReader, verify
-from audit_logging.query.view import MOST_INDICES
+from audit_logging.query import AuditReader
+from audit_logging.query.export.view import MOST_INDICES
+from audit_logging.query.verification import run as verify
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from audit_logging.opensearch.client import Client
-    from audit_logging.query.verify import VerifyReport
+    from audit_logging.query.verification.run import VerifyReport
     from audit_logging.settings import Settings
 
 Document = dict[str, Any]

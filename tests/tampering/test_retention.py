@@ -2,7 +2,8 @@
 
 import pytest
 
-from audit_logging.query import AuditReader, verify
+from audit_logging.query import AuditReader
+from audit_logging.query.verification import run as verify
 from tests.opensearch.travel import travelling
 
 pytestmark = pytest.mark.server

@@ -1,7 +1,7 @@
 """Everything that a filter finds, into a file, with a manifest beside it and an event in the trail that tells of it.
 
-The trail is read part by part (see :mod:`~audit_logging.query.parts`), each in the server's own order; putting it into
-the order of time, writer and sequence is done here, since it is that much cheaper than asking the server for it.
+The trail is read part by part (see :mod:`~audit_logging.query.export.parts`), each in the server's own order; putting
+it into the order of time, writer and sequence is done here, which is that much cheaper than asking the server for it.
 """
 
 from __future__ import annotations
@@ -18,14 +18,12 @@ from audit_logging.errors import (
     FilterError,
     IncompleteResultError,
 )
-from audit_logging.query import parts
 from audit_logging.query.dsl import query_of
-from audit_logging.query.export_event import emit_exported
-from audit_logging.query.export_state import State
-from audit_logging.query.filter import Filter
-from audit_logging.query.formats import FORMATS
-from audit_logging.query.manifest import ORDERED, UNORDERED, manifest_of, manifest_path, write_manifest
-from audit_logging.query.outfile import (
+from audit_logging.query.export import parts
+from audit_logging.query.export.event import emit_exported
+from audit_logging.query.export.formats import FORMATS
+from audit_logging.query.export.manifest import ORDERED, UNORDERED, manifest_of, manifest_path, write_manifest
+from audit_logging.query.export.outfile import (
     COMPRESSED,
     PartFile,
     StandardOutput,
@@ -33,11 +31,13 @@ from audit_logging.query.outfile import (
     explaining_disk,
     target_of,
 )
+from audit_logging.query.export.sorting import Copies, Sorter
+from audit_logging.query.export.state import State
+from audit_logging.query.export.tally import Tally
+from audit_logging.query.export.view import PointInTime, Scroll, ViewLostError, open_view
+from audit_logging.query.filter import Filter
 from audit_logging.query.requests import AheadRequests
 from audit_logging.query.results import ExportReport
-from audit_logging.query.sorting import Copies, Sorter
-from audit_logging.query.tally import Tally
-from audit_logging.query.view import PointInTime, Scroll, ViewLostError, open_view
 
 if TYPE_CHECKING:
     import os
@@ -45,11 +45,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from audit_logging.opensearch.client import Client
-    from audit_logging.query.outfile import Output
-    from audit_logging.query.page import Page, Stored
-    from audit_logging.query.parts import Part
+    from audit_logging.query.export.outfile import Output
+    from audit_logging.query.export.page import Page, Stored
+    from audit_logging.query.export.parts import Part
+    from audit_logging.query.export.view import View
     from audit_logging.query.protected import ProtectedFields
-    from audit_logging.query.view import View
     from audit_logging.settings import Settings
 
 Progress = Callable[[int, int], None]

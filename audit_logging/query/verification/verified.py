@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from audit_logging.integrity.verification import Verification
     from audit_logging.query.dsl import Query
     from audit_logging.query.exchange import Answer
-    from audit_logging.query.stored import Mark
+    from audit_logging.query.verification.stored import Mark
     from audit_logging.settings import Settings
 
 Send = Callable[[Request], "Answer"]

@@ -21,7 +21,7 @@ from audit_logging.errors import (
 )
 from audit_logging.query.dsl import all_of
 from audit_logging.query.exchange import Request, checked
-from audit_logging.query.page import Page, Separator, require_all
+from audit_logging.query.export.page import Page, Separator, require_all
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator

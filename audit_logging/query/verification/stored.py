@@ -12,7 +12,7 @@ from audit_logging.errors import EventFileError, IncompleteResultError
 from audit_logging.integrity.sealed_event import read_sealed_event
 from audit_logging.query.copies import SEQUENCE, WRITER
 from audit_logging.query.dsl import all_of, any_of, timestamp
-from audit_logging.query.view import KEEP_ALIVE, ViewLostError, open_view
+from audit_logging.query.export.view import KEEP_ALIVE, ViewLostError, open_view
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from audit_logging.integrity.verification import Place, Stretch
     from audit_logging.query.dsl import Query
+    from audit_logging.query.export.view import Requests, View
     from audit_logging.query.filter import Filter
-    from audit_logging.query.view import Requests, View
 
 Progress = Callable[[int, int], None]
 """Told (done, in all) now and then: events of a stream, bytes of files."""

@@ -21,9 +21,9 @@ from audit_logging.integrity.verification import Verification
 from audit_logging.query.dsl import query_of, timestamp
 from audit_logging.query.filter import Filter
 from audit_logging.query.questions import now
-from audit_logging.query.stored import StoredInFiles, StoredInStream
-from audit_logging.query.verification_event import record_verification
-from audit_logging.query.verified import Verified, load, read_shards, save
+from audit_logging.query.verification.event import record_verification
+from audit_logging.query.verification.stored import StoredInFiles, StoredInStream
+from audit_logging.query.verification.verified import Verified, load, read_shards, save
 from audit_logging.spool.directory import SpoolDirectory
 from audit_logging.spool.reader import SpoolReader
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from audit_logging.integrity.finding import Finding
     from audit_logging.query.requests import AheadRequests
-    from audit_logging.query.stored import Progress, Store
+    from audit_logging.query.verification.stored import Progress, Store
     from audit_logging.settings import Settings
 
 MOST_LOOKED_UP: Final = 20_000

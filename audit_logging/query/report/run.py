@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final, TypeGuard
 
 from audit_logging.query.dsl import all_of, any_of, query_of
 from audit_logging.query.filter import Filter
-from audit_logging.query.groups import Groups, groups_steps
 from audit_logging.query.paging import page_steps
-from audit_logging.query.retention_status import NOT_LOOKED_AT, RetentionStatus
+from audit_logging.query.report.groups import Groups, groups_steps
+from audit_logging.query.report.retention_status import NOT_LOOKED_AT, RetentionStatus
 from audit_logging.query.statistics import Counting, statistics_steps
 
 if TYPE_CHECKING:

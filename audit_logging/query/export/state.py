@@ -30,7 +30,7 @@ class State:
         bytes: Size of the file so far.
         content_bytes, content_sha256: Of the content so far, before compression.
         copies: Identical second copies that were left out.
-        tally: Counts of the events so far (see :class:`~audit_logging.query.tally.Tally`).
+        tally: Counts of the events so far (see :class:`~audit_logging.query.export.tally.Tally`).
         resumed: When it went on, each time.
         method: By which method the last part was read.
         event_id: The ``audit.exported`` that tells of it, once it was emitted.

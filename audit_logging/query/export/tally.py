@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from audit_logging.query.page import UNSEALED
+from audit_logging.query.export.page import UNSEALED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from audit_logging.query.page import Stored
+    from audit_logging.query.export.page import Stored
 
 _HOUR = len("2026-03-01T12")
 _UNSEALED_WRITER = UNSEALED[0]

@@ -12,12 +12,12 @@ from audit_logging._version import __version__
 from audit_logging.errors import QueryError
 from audit_logging.events.document import SCHEMA
 from audit_logging.files import write_durably
-from audit_logging.query.outfile import beside
+from audit_logging.query.export.outfile import beside
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from audit_logging.query.export_state import State
+    from audit_logging.query.export.state import State
     from audit_logging.settings import Settings
 
 VERSION: Final = 1

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 from audit_logging.capture.configuration import configured_trail
 from audit_logging.capture.processors import merge_context
 from audit_logging.capture.trail import Trail
-from audit_logging.query.manifest import exporter
+from audit_logging.query.export.manifest import exporter
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from audit_logging.query.export_state import State
+    from audit_logging.query.export.state import State
     from audit_logging.settings import Settings
 
 EXPORTED = "audit.exported"

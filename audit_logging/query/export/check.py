@@ -14,16 +14,16 @@ import orjson
 
 from audit_logging.errors import QueryError
 from audit_logging.integrity.seal import canonical_form, digest_of
-from audit_logging.query.formats import FORMATS
-from audit_logging.query.manifest import ORDERED, read_manifest
-from audit_logging.query.page import UNSEALED, place_of
-from audit_logging.query.tally import Tally, differences
+from audit_logging.query.export.formats import FORMATS
+from audit_logging.query.export.manifest import ORDERED, read_manifest
+from audit_logging.query.export.page import UNSEALED, place_of
+from audit_logging.query.export.tally import Tally, differences
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from audit_logging.query.page import Stored
+    from audit_logging.query.export.page import Stored
 
 BATCH: Final = 1000
 _SUMS: Final = ("bytes", "sha256", "content_bytes", "content_sha256")

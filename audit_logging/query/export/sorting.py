@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from operator import eq
 from typing import TYPE_CHECKING, BinaryIO, Final
 
-from audit_logging.query.page import UNSEALED
+from audit_logging.query.export.page import UNSEALED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from audit_logging.query.page import Stored
+    from audit_logging.query.export.page import Stored
 
 RUN_BYTES: Final = 16 << 20
 """Size of the documents that are sorted at once, in memory."""

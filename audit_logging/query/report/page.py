@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from audit_logging._version import __version__
 from audit_logging.errors import SettingsError
-from audit_logging.query.chart import change, svg
 from audit_logging.query.printable import printable
+from audit_logging.query.report.chart import change, svg
 
 if TYPE_CHECKING:
     from audit_logging.query.event import Event
     from audit_logging.query.period import Period
-    from audit_logging.query.report import Report
+    from audit_logging.query.report.run import Report
 
 MOST_EVENTS = 2000
 """Events that the page about a person shows one by one; all of them are in the file beside it."""
@@ -57,7 +57,7 @@ def _environment() -> Any:
         from markupsafe import Markup
     except ImportError as error:
         raise SettingsError("Reports need one more package: pip install 'audit-logging[report]'.") from error
-    folder = resources.files("audit_logging.query") / "pages"
+    folder = resources.files("audit_logging.query.report") / "pages"
     loader = jinja2.FunctionLoader(lambda name: (folder / name).read_text("utf-8"))
     environment = jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True

@@ -19,7 +19,7 @@ from audit_logging.files import sync_directory
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from audit_logging.query.export_state import State
+    from audit_logging.query.export.state import State
 
 STANDARD_OUTPUT: Final = "-"
 COMPRESSED: Final = ".gz"

@@ -1,0 +1,1 @@
+"""Exports: the events of a filter in one file that can be checked."""

@@ -1,0 +1,1 @@
+"""Verification: whether the trail is whole, and what proves it."""
