@@ -6,6 +6,7 @@ pytestmark = [pytest.mark.server, pytest.mark.slow]
 
 ADOPTERS = """
 import os, signal, sys
+from tests.faults.dying import die_at
 from tests.faults.emitting import emit
 import audit_logging
 from audit_logging.capture.sidecar import sidecar
@@ -25,17 +26,8 @@ def live():
         emit(user_id=f"u-{number}")
 
 def adopt():
-    passed = 0
-
-    def watch(event, _):
-        nonlocal passed
-        if event in STEPS:
-            passed += 1
-            if passed == step:
-                os.kill(os.getpid(), signal.SIGKILL)
-
     settings = Settings.load()
-    sys.addaudithook(watch)
+    die_at(step, STEPS)
     shipper = sidecar(settings)
     shipper.start()
     assert shipper.finish(30)

@@ -11,26 +11,18 @@ from tests.faults.proxy import FaultProxy
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
 REPLAYS = """
-import os, signal, sys
+import os, signal
 import audit_logging.cli.dead
 from audit_logging.cli.root import run
 from audit_logging.opensearch.client import Client
 from audit_logging.settings import Settings
+from tests.faults.dying import die_at
 
 STEPS = {"open", "os.remove", "socket.connect"}
 
 def replay(step):
-    passed = 0
-
-    def watch(event, _):
-        nonlocal passed
-        if event in STEPS:
-            passed += 1
-            if passed == step:
-                os.kill(os.getpid(), signal.SIGKILL)
-
     if not (process := os.fork()):
-        sys.addaudithook(watch)
+        die_at(step, STEPS)
         try:
             run(["spool", "dead", "replay", "--all"])
         except SystemExit as end:
