@@ -42,8 +42,8 @@ def measure() -> Iterator[Row]:
         record = _record(folder / "spool")
         naive, together, bound = [], [], []
         for number in range(ROUNDS + 1):
-            alone, shared = _one_by_one(folder / "naive", record), _emitting("disk", THREADS)
-            seconds = 1 / alone + THREADS / _emitting("process", 1)
+            alone, shared = _one_by_one(folder / "naive", record), _emitting("disk", THREADS, SECONDS)
+            seconds = 1 / alone + THREADS / _emitting("process", 1, SECONDS / 10)
             if number:  # the first round warms up
                 naive.append(alone)
                 together.append(shared)
@@ -79,11 +79,11 @@ def _one_by_one(path: Path, record: bytes) -> float:
     return count / elapsed
 
 
-def _emitting(durability: str, number: int) -> float:
-    """Return the events a second that so many threads emit."""
+def _emitting(durability: str, number: int, seconds: float) -> float:
+    """Return the events a second that so many threads emit for so long."""
     log = audit.get_logger()
     counts = [0] * number
-    ending = time.perf_counter() + SECONDS
+    ending = time.perf_counter() + seconds
 
     def emit(place: int) -> None:
         while time.perf_counter() < ending:
