@@ -133,12 +133,13 @@ class Trail:
         writer = self._writer
         if not self._begun:
             self._start_chain(writer)  # before the document is made, so that the begin bears the earlier time
-        signer = self._signer if event_type in SIGNED_TYPES and origin is None else None
+        own = event_type in SIGNED_TYPES and origin is None
+        signer = self._signer if own else None
         if signer is not None:
             facts = {**facts, CHAIN: writer.id}
         document = self._document(event_type, facts, origin)
         try:
-            sequence = writer.append(document, awaited=indexed, signer=signer)
+            sequence = writer.append(document, awaited=indexed, own=own, signer=signer)
         except WriterClosedError:  # another thread shuts down at this moment; this one begins again
             return self.emit(event_type, facts, durability, origin=origin)
         if not self._begun:
@@ -214,7 +215,8 @@ class Trail:
             ]
             metadata = {CHAIN: writer.id, **about, "heads": known} if known else {CHAIN: writer.id, **about}
             facts = {"metadata": metadata}
-            writer.append(self._builder.build(CHECKPOINT if start else event_type, facts), signer=signer)
+            document = self._builder.build(CHECKPOINT if start else event_type, facts)
+            writer.append(document, own=True, signer=signer)
             for each in part:
                 if each.own == STOPPED:
                     signer.heads.forget(each.writer)
@@ -342,7 +344,8 @@ class Trail:
         if signer is None or not writer.sequence:
             return
         try:
-            writer.append(self._builder.build(STOPPED, {"metadata": {CHAIN: writer.id}}), signer=signer, last=True)
+            document = self._builder.build(STOPPED, {"metadata": {CHAIN: writer.id}})
+            writer.append(document, own=True, signer=signer, last=True)
         except (DurabilityError, WriterClosedError) as error:
             _log.error("The end of writer %s could not be signed: %s", writer.id, error)
 

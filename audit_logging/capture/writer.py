@@ -89,14 +89,22 @@ class Writer:
         return -self.acknowledged + self._chain.sequence  # in this order: both may move on meanwhile
 
     def append(
-        self, document: Document, *, awaited: bool = False, signer: Signer | None = None, last: bool = False
+        self,
+        document: Document,
+        *,
+        awaited: bool = False,
+        own: bool = False,
+        signer: Signer | None = None,
+        last: bool = False,
     ) -> int:
         """Seal *document*, write it and return its sequence.
 
         Args:
             document: What is to be written.
             awaited: Its fate will be asked for with :meth:`wait_for`.
-            signer: What signs it; such an event of the library's own is small and seldom, and finds room always.
+            own: It is one of the library's own, which are small and seldom: it finds room always, since whoever makes
+                room may be the one that emits it.
+            signer: What signs it, if anything does.
             last: It is the last one of this chain.
 
         Raises:
@@ -111,7 +119,7 @@ class Writer:
                         raise WriterClosedError("a signal's handler ends it in the middle of another call")
                     return self._append_aside(document, awaited=awaited)
                 spool = self._spool or self._begin()
-                if signer is None and spool.at[2] + len(document.canonical) > self._bytes_allowed:
+                if not own and spool.at[2] + len(document.canonical) > self._bytes_allowed:
                     self._wait_for_room(spool, document)
                 try:
                     self._is_busy = True

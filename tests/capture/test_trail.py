@@ -16,8 +16,10 @@ from audit_logging.capture.trail import Trail
 from audit_logging.errors import NotIndexedError, SettingsError, SpoolFullError
 from audit_logging.opensearch.admin import AuditAdmin
 from audit_logging.settings import Settings
+from audit_logging.shipping.dead_letters import DeadLetters
 from audit_logging.spool.directory import SpoolDirectory
 from audit_logging.spool.reader import SpoolReader
+from audit_logging.spool.segment import Record
 from tests.faults.proxy import FaultProxy
 
 log = audit.get_logger()
@@ -108,6 +110,18 @@ class TestWithoutServer:
             for _ in range(1000):
                 log.user_logout(note="x" * 1000)
         assert (caught.value.state, len(caught.value.event_id)) == ("refused", 36)
+
+    @pytest.mark.parametrize("signing", [False, True])
+    def test_a_full_spool_has_room_for_what_the_shipper_says(self, tmp_path, signing):
+        """It is the shipper that makes room: should it wait for some, everybody would."""
+        audit.configure(spool_dir=tmp_path, spool_max_bytes=1 << 16, spool_block_seconds=0, signing=signing)
+        with pytest.raises(SpoolFullError):
+            for _ in range(1000):
+                log.user_logout(note="x" * 1000)
+        count = waiting(tmp_path)
+        letter = DeadLetters(tmp_path, "audit-events").keep(Record(7, b'{"event":{"action":"a.b"}}'), "w", "why")
+        current_trail().tell_of_dead_letter(letter)
+        assert waiting(tmp_path) == count + 1
 
     def test_a_full_spool_does_not_hold_up_the_event_loop(self, tmp_path):
         """The waiting happens in a thread; the loop goes on meanwhile."""
