@@ -14,7 +14,7 @@ from audit_logging.cli.progress import progress_bar
 
 if TYPE_CHECKING:
     from audit_logging.query.filter import Filter
-    from audit_logging.query.verification.run import VerifyReport
+    from audit_logging.query.verification.report import VerifyReport
     from audit_logging.settings import Settings
 
 EXIT_FINDING = 1

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from audit_logging.query.statistics import By
     from audit_logging.query.tail import Tail
     from audit_logging.query.verification.proof import Proof
-    from audit_logging.query.verification.run import VerifyReport
+    from audit_logging.query.verification.report import VerifyReport
 
 
 class AsyncAuditReader(Connection):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from audit_logging.opensearch.client import Client
-    from audit_logging.query.verification.run import VerifyReport
+    from audit_logging.query.verification.report import VerifyReport
     from audit_logging.settings import Settings
 
 Document = dict[str, Any]

@@ -13,7 +13,7 @@ from audit_logging.query.access import reader_identity
 
 if TYPE_CHECKING:
     from audit_logging.query.filter import Filter
-    from audit_logging.query.verification.run import VerifyReport
+    from audit_logging.query.verification.report import VerifyReport
     from audit_logging.settings import Settings
 
 VERIFIED: Final = "audit.verified"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import time
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from audit_logging.errors import FilterError
 from audit_logging.integrity.claims import parse_time
@@ -22,6 +22,7 @@ from audit_logging.query.dsl import query_of, timestamp
 from audit_logging.query.filter import Filter
 from audit_logging.query.questions import now
 from audit_logging.query.verification.event import record_verification
+from audit_logging.query.verification.report import VerifyReport
 from audit_logging.query.verification.stored import StoredInFiles, StoredInStream
 from audit_logging.query.verification.verified import Verified, load, read_shards, save
 from audit_logging.spool.directory import SpoolDirectory
@@ -45,59 +46,6 @@ FRESH: Final = dt.timedelta(minutes=1)
 """How young a chain's last event is when a gap in it may be filling up at this moment."""
 
 TIMES: Final = frozenset({"since", "until"})
-
-
-@dataclass(frozen=True)
-class VerifyReport:
-    """What verification found.
-
-    Attributes:
-        findings: What is wrong.
-        notes: What else is worth knowing.
-        events: Stored events that were checked, identical second copies included.
-        copies: Identical second copies among them.
-        writers: Writers that have events.
-        signed: Events under a valid signature of their own.
-        keys: Ids of the public keys that were believed.
-        scope: ``"chain"``, or ``"content"`` where a filter leaves only single events to check.
-        since: Begin of the time range that was asked for (inclusive), or None.
-        until: Its end (exclusive), or None.
-        at: When it was made.
-    """
-
-    findings: tuple[Finding, ...]
-    notes: tuple[Note, ...]
-    events: int
-    copies: int
-    writers: int
-    signed: int
-    keys: tuple[str, ...]
-    scope: str
-    since: dt.datetime | None
-    until: dt.datetime | None
-    at: dt.datetime
-
-    @property
-    def ok(self) -> bool:
-        """Whether nothing was found."""
-        return not self.findings
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as plain JSON values."""
-        return {
-            "ok": self.ok,
-            "findings": [finding.to_dict() for finding in self.findings],
-            "notes": [note.to_dict() for note in self.notes],
-            "events": self.events,
-            "copies": self.copies,
-            "writers": self.writers,
-            "signed": self.signed,
-            "keys": list(self.keys),
-            "scope": self.scope,
-            "since": self.since and self.since.isoformat(),
-            "until": self.until and self.until.isoformat(),
-            "at": self.at.isoformat(),
-        }
 
 
 def is_content_only(filter_: Filter) -> bool:
@@ -210,12 +158,7 @@ class _Verifier:
             )
         )
         return VerifyReport(
-            findings=tuple(_with_ids(store, verdict.findings)),
-            notes=verdict.notes,
-            events=verdict.events,
-            copies=verdict.copies,
-            writers=verdict.writers,
-            signed=verdict.signed,
+            **vars(replace(verdict, findings=tuple(_with_ids(store, verdict.findings)))),
             keys=self.keys.ids,
             scope="content" if content_only else "chain",
             since=cast("dt.datetime | None", self.filter_.since),
