@@ -2,7 +2,7 @@
 
 The first to come leads: it waits until as many have joined as the last time, though not longer than two syncs take, and
 then syncs for all. Without that wait the threads fall into two halves, each of which waits for the other's sync. Those
-who joined wake one another, each the next before it goes on: all at once they would fight for the interpreter.
+who wait then wake one another, each the next before it goes on: all at once they would fight for the interpreter.
 """
 
 from __future__ import annotations
@@ -45,17 +45,15 @@ class GroupCommit:
         if self.turn.locked():
             self._wait()
             return
-        joined = 0
         try:
             with self.turn:  # nothing else is safe from a signal's handler that raises
                 self._gather()
-                joined = len(self._waiting)
                 began = time.perf_counter()
                 if sync():
                     self._seconds = min(time.perf_counter() - began, _LONGEST_WAIT_SECONDS)
                     self._expected = len(self._waiting)
         finally:
-            self._serve(joined + 1)  # the first who came too late leads next, if nobody else does
+            self._serve()
 
     def _wait(self) -> None:
         mine = threading.Lock()
@@ -63,11 +61,20 @@ class GroupCommit:
         self._waiting.append(mine)
         if len(self._waiting) >= self._expected:
             self._are_here.put(None)
-        if self.turn.locked():  # otherwise nobody is there any more to wake this one
-            try:
-                mine.acquire(timeout=_LONGEST_WAIT_SECONDS)
-            finally:
-                self._wake_next()
+        is_woken = False
+        try:  # where nobody has the turn any more, nobody may be there to wake this one
+            is_woken = self.turn.locked() and mine.acquire(timeout=_LONGEST_WAIT_SECONDS)
+        finally:
+            if not is_woken:
+                self._withdraw(mine)
+            self._wake_next()
+
+    def _withdraw(self, mine: threading.Lock) -> None:
+        """Be woken no more: a lock that nobody waits for would wake nobody after it."""
+        try:
+            self._waiting.remove(mine)
+        except ValueError:  # it is served, and woken in its turn
+            mine.acquire(timeout=_LONGEST_WAIT_SECONDS)
 
     def _gather(self) -> None:
         with contextlib.suppress(Empty):
@@ -77,9 +84,9 @@ class GroupCommit:
             with contextlib.suppress(Empty):
                 self._are_here.get(timeout=2 * self._seconds)
 
-    def _serve(self, count: int) -> None:
+    def _serve(self) -> None:
         with contextlib.suppress(IndexError):
-            for _ in range(count):
+            while True:
                 self._served.append(self._waiting.popleft())
         self._wake_next()
 
