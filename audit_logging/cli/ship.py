@@ -67,7 +67,8 @@ def _ship_once(settings: Settings, patience_seconds: float, *, as_json: bool) ->
             _watch(shipper, patience_seconds, show)
         shipper.finish(0)
         shipped, problem = shipper.shipped, shipper.notices.last_problem or None
-        make_findable(settings)
+        if shipped:
+            make_findable(settings)
     remaining, unreadable = _remaining(settings)
     unreadable += [told for damage_id, told in _damaged(settings).items() if damage_id not in damaged]
     _report(settings, shipped, remaining, problem, unreadable, as_json=as_json)
