@@ -127,8 +127,7 @@ class Trail:
         if not same_process[0]:
             begin_anew()
         durability = self._durabilities.of(event_type, durability)
-        indexed = durability == "indexed"
-        if indexed and self.settings.ship and not self.settings.opensearch_url:
+        if durability == "indexed" and self.settings.ship and not self.settings.opensearch_url:
             raise SettingsError("durability 'indexed' needs an opensearch_url to be acknowledged by.")
         writer = self._writer
         if not self._begun:
@@ -139,7 +138,7 @@ class Trail:
             facts = {**facts, CHAIN: writer.id}
         document = self._document(event_type, facts, origin)
         try:
-            sequence = writer.append(document, awaited=indexed, own=own, signer=signer)
+            sequence = self._append(writer, document, durability, own=own, signer=signer)
         except WriterClosedError:  # another thread shuts down at this moment; this one begins again
             return self.emit(event_type, facts, durability, origin=origin)
         if not self._begun:
@@ -172,6 +171,11 @@ class Trail:
                 _log.error("The audit processor %s failed; the event goes on without it", name, exc_info=True)
                 enriched["processor_error"] = f"{name}: {type(error).__name__}"
         return self._builder.build(event_type, enriched, origin)
+
+    def _append(self, writer: Writer, document: Document, durability: str, *, own: bool, signer: Signer | None) -> int:
+        if durability == "disk" and self._begun and not own:  # the first must not hold up the beginning
+            return writer.commit(document)
+        return writer.append(document, awaited=durability == "indexed", own=own, signer=signer)
 
     def _start_chain(self, writer: Writer) -> None:
         """Begin the chain with a signed event that also vouches for the writers beside this one."""

@@ -7,6 +7,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
+from audit_logging.capture.commit import GroupCommit
 from audit_logging.capture.pace import Pace
 from audit_logging.errors import NotIndexedError, SpoolFullError, SpoolWriteError
 from audit_logging.events.bounds import MAX_DOCUMENT_BYTES
@@ -54,6 +55,7 @@ class Writer:
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._is_busy = False  # with what must not be begun again in the middle
+        self._commit = GroupCommit(self._append_for_another, self._sync_for_others)
         self._at_disk: dict[int, threading.Lock] = {}  # by thread, each held while that one waits for the disk
         self._chain = Chain(new_writer_id())
         self._unsettled: SealedDocument | None = None  # what was to be written when a signal's handler raised
@@ -145,6 +147,29 @@ class Writer:
         except SpoolWriteError as error:
             error.event_id = document.event_id
             raise
+
+    def commit(self, document: Document) -> int:
+        """Do the same as :meth:`append` together with what other threads commit meanwhile, and sync once for all.
+
+        What became of the sync is for :meth:`sync` to say. The main thread does its own: the handlers of signals run
+        in it, which may raise, and nobody else's event should be in doubt then.
+        """
+        joins = threading.get_ident() != threading.main_thread().ident and not self._is_amid_another_call()
+        return (self._commit.join(document) if joins else 0) or self.append(document)
+
+    def _is_amid_another_call(self) -> bool:
+        """Whether what runs now is a finalizer that interrupted this thread where others may have to wait for it."""
+        is_owner = self._lock._is_owned()  # type: ignore[attr-defined]  # noqa: SLF001
+        return is_owner or threading.get_ident() in self._commit.members or self._is_at_disk()
+
+    def _append_for_another(self, document: Document) -> int:
+        """Write what another thread waits for, unless it must wait for room, which is for that thread to do."""
+        with self._lock:
+            return self.append(document) if self.has_room else 0
+
+    def _sync_for_others(self, sequence: int) -> None:
+        with contextlib.suppress(SpoolWriteError):  # each is told when it asks for its own
+            self.sync(sequence, "")
 
     def _is_at_disk(self) -> bool:
         """Whether this thread waits for the disk, so that what runs now is a handler that interrupted it."""

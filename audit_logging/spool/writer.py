@@ -10,10 +10,10 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import threading
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from audit_logging.errors import SpoolWriteError
-from audit_logging.spool.commit import GroupCommit
 from audit_logging.spool.segment import encode_header, encode_record, segment_name, segments_of
 from audit_logging.spool.stock import STREAM
 
@@ -52,10 +52,11 @@ class SpoolWriter:
         self.at = (_Segment(-1, 1, 0), 0, 0)
         self._roll_at = 0
         self._in_doubt = 0  # the size of a record of which it is not known whether it was written
-        self._commit = GroupCommit()
+        self._turn = threading.Lock()  # held by whoever syncs, or must not be disturbed by it
         self._synced = 0
         self._named = 0  # the first sequence of the segment whose name was synced last
         self._lost_from, self._lost_to = _OPEN, 0  # what no sync vouches for any more
+        self._lost_why: str | None = None
 
     @property
     def sequence(self) -> int:
@@ -130,7 +131,7 @@ class SpoolWriter:
             os.close(descriptor)
             path.unlink()
             raise
-        with self._commit.turn:
+        with self._turn:
             self.at = _Segment(descriptor, sequence + 1, appended), sequence, appended + len(header)
             self._roll_at = appended + self._segment_max_bytes
             if self._lost_to == _OPEN:
@@ -141,23 +142,24 @@ class SpoolWriter:
     def sync(self, sequence: int) -> None:
         """Return when every record up to *sequence* is on the disk itself (fdatasync), and can be found there.
 
-        Threads that wait at the same time share one call: whoever finds its record already synced returns at once.
+        Whoever finds its record already synced returns at once.
 
         Raises:
             SpoolWriteError: The disk refused. After that the kernel may call clean what never reached the disk, so
                 no later call vouches for these records, and the segment is given up for a new one.
         """
-        while True:
-            is_synced = self._synced >= sequence  # asked first, since what is lost counts as synced afterwards
-            if self._lost_from <= sequence <= self._lost_to:
-                raise self._not_synced("an earlier attempt failed")
-            if is_synced:
-                return
-            self._commit.share(lambda: self._sync_to(sequence))
+        if not self._is_synced(sequence):
+            with self._turn:  # nothing else is safe from a signal's handler that raises
+                if not self._is_synced(sequence):
+                    self._sync_all()
 
-    def _sync_to(self, sequence: int) -> bool:
-        if self._synced >= sequence:  # by whoever had the turn before
-            return False
+    def _is_synced(self, sequence: int) -> bool:
+        is_synced = self._synced >= sequence  # asked first, since what is lost counts as synced afterwards
+        if self._lost_from <= sequence <= self._lost_to:
+            raise self._not_synced(self._lost_why)
+        return is_synced
+
+    def _sync_all(self) -> None:
         segment, reached, _ = self.at
         try:
             self._sync_earlier_segments(segment)
@@ -168,11 +170,11 @@ class SpoolWriter:
             if self._directory.exists():
                 self._sync_names(segment)
         except OSError as error:
+            self._lost_why = error.strerror
             self._lost_from, self._lost_to = min(self._lost_from, self._synced + 1), _OPEN
             self._roll_at = 0
             raise self._not_synced(error.strerror) from error
         self._synced = reached
-        return True
 
     def _not_synced(self, why: str | None) -> SpoolWriteError:
         return SpoolWriteError(
@@ -210,7 +212,7 @@ class SpoolWriter:
 
     def close(self) -> None:
         """Close the segment. Nothing can be appended afterwards; what was can still be synced."""
-        with self._commit.turn:
+        with self._turn:
             segment, sequence, appended = self.at
             if segment.descriptor >= 0:
                 self.at = segment._replace(descriptor=-1), sequence, appended

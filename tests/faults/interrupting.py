@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import signal
 import sys
 from contextlib import contextmanager
@@ -61,7 +62,7 @@ def handling(handler: Callable[..., object]) -> Iterator[None]:
 
 
 _TESTS = str(Path(__file__).parent)
-_awaited = SimpleNamespace(moments=0)
+_awaited = SimpleNamespace(moments=0, act=None)
 
 
 def _watch(frame: FrameType, event: str, _: object) -> None:
@@ -72,7 +73,13 @@ def _watch(frame: FrameType, event: str, _: object) -> None:
     _awaited.moments -= 1
     if not _awaited.moments:
         sys.setprofile(None)
-        signal.raise_signal(signal.SIGUSR1)
+        _awaited.act()
+
+
+def run_at(moment: int, finalizer: Callable[[], object]) -> None:
+    """Let *finalizer* run in the middle of whatever this thread does then, as the garbage collector may have it."""
+    _awaited.moments, _awaited.act = moment, finalizer
+    sys.setprofile(_watch)
 
 
 def send_at(moment: int) -> None:
@@ -80,12 +87,11 @@ def send_at(moment: int) -> None:
 
     Those are the beginning of a function and the return from one that is written in C.
     """
-    _awaited.moments = moment
-    sys.setprofile(_watch)
+    run_at(moment, functools.partial(signal.raise_signal, signal.SIGUSR1))
 
 
 def send_never() -> None:
-    """Let none arrive any more."""
+    """Let nothing happen any more."""
     sys.setprofile(None)
 
 

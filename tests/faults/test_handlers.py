@@ -1,4 +1,4 @@
-"""Handlers of signals that emit, or end the trail, amid whatever an emit call or an ending may be doing.
+"""Handlers of signals and finalizers that emit, or end the trail, amid whatever an emit call or an ending may be doing.
 
 None may wait for what it interrupted: that goes on only when the handler has returned.
 """
@@ -15,12 +15,15 @@ from audit_logging.shipping.bell import Bell
 from audit_logging.shipping.shipper import Shipper
 from audit_logging.spool.directory import SpoolDirectory
 from tests.faults.interrupting import (  # noqa: F401 - one is a fixture
+    STUCK_SECONDS,
     at_every_moment,
     document,
     events_in,
     handling,
     messages_in,
     nobody_traces,
+    run_at,
+    send_never,
 )
 
 
@@ -41,9 +44,10 @@ class Interrupted:
         for _ in range(times):
             name = f"{len(self.written)}"
             self.written.append(name)
-            sequence = self.writer.append(document(name + "x" * 300))
             if durability == "disk":
-                self.writer.sync(sequence, name)
+                self.writer.sync(self.writer.commit(document(name + "x" * 300)), name)
+            else:
+                self.writer.append(document(name + "x" * 300))
 
     def end(self):
         self.writer.close()
@@ -122,6 +126,47 @@ def test_a_thread_of_its_own_waits_for_nobody(interrupted):
     go_on.set()
     thread.join()
     assert len(SpoolDirectory(interrupted.settings.spool_path).writers()) == 1
+    interrupted.check()
+
+
+@pytest.mark.parametrize("outer", ["disk", "process"])
+@pytest.mark.parametrize("others", [0, 3])
+def test_a_finalizer_that_emits_in_any_thread(interrupted, outer, others):
+    """It may strike whoever writes for the others, too, and wants its own event on the disk itself."""
+    finalized, ended = [], threading.Event()
+    written = [[] for _ in range(others)]
+
+    def emit(thread, name):
+        interrupted.writer.sync(interrupted.writer.commit(document(name)), name)
+        written[thread].append(name)
+
+    def finalize():
+        finalized.append(None)
+        interrupted.write(durability="disk")
+
+    def act():
+        for moment in range(1, 100_000, 3):
+            known = len(finalized)
+            run_at(moment, finalize)
+            interrupted.write(durability=outer)
+            send_never()
+            if len(finalized) == known:
+                break
+        ended.set()
+
+    def go_on(thread):
+        while not ended.is_set():
+            emit(thread, f"{thread}: {len(written[thread])}")
+
+    threads = [threading.Thread(target=act, daemon=True)]
+    threads += [threading.Thread(target=go_on, args=(thread,), daemon=True) for thread in range(others)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(STUCK_SECONDS)
+        assert not thread.is_alive()
+    assert len(finalized) > 5
+    interrupted.written += [name for names in written for name in names]
     interrupted.check()
 
 

@@ -11,6 +11,7 @@ import shutil
 import threading
 from pathlib import Path
 
+import orjson
 import pytest
 
 from audit_logging.capture.trail import Trail
@@ -169,6 +170,38 @@ def test_many_threads_hear_of_it_and_nobody_else_is_told_a_lie(home, disk, seed)
     assert set(safe) <= disk.sequences(home.path)
     assert sorted(safe + doubtful) == [record.sequence for record in SpoolReader(home.path).read(1 << 30)]
     writer.close()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_threads_that_share_a_sync_hear_of_it(tmp_path, disk, seed):
+    """Each is told of its own event, whichever thread synced for it."""
+    chance = random.Random(seed)
+    trail = Trail(Settings.load(spool_dir=tmp_path, durability="disk", ship=False, segment_max_bytes=8192))
+    trail.emit("user.login", {})
+    disk.faults = [chance.random() < 0.1 for _ in range(40)]
+    safe, doubtful, states = [], [], set()
+
+    def emit():
+        for _ in range(30):
+            try:
+                safe.append(trail.emit("user.login", {}))
+            except SpoolWriteError as error:
+                states.add(error.state)
+                doubtful.append(error.event_id)
+
+    threads = [threading.Thread(target=emit) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    (path,) = SpoolDirectory(tmp_path).writers()
+    on_disk = disk.sequences(path)
+    events = {orjson.loads(payload)["event"]["id"]: sequence for sequence, payload in SpoolReader(path).read(1 << 30)}
+    assert states == {"spooled"}
+    assert len(safe) + len(doubtful) == len({*safe, *doubtful}) == 8 * 30
+    assert {events[event_id] for event_id in safe} <= on_disk
+    assert set(doubtful) < events.keys()
+    trail.shutdown(0)
 
 
 def test_what_was_appended_before_a_shutdown_is_synced_after_it(tmp_path, disk):

@@ -1,0 +1,150 @@
+"""Group commit: threads that want their events on the disk itself at the same time share the work and the sync.
+
+The first to come leads: it waits until as many have joined as the last time, though not longer than two syncs take,
+writes the events of all, and syncs once. Without that wait the threads fall into two halves, each of which waits for
+the other's sync; and a thread that wrote for itself would have to get the interpreter back after its write, which costs
+more than the write. Those who are served wake one another, each the next before it goes on: all at once they would
+fight for the interpreter.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections import deque
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from audit_logging.events.document import Document
+
+_LONGEST_WAIT_SECONDS: Final = 0.1
+"""How long a leader waits at most for those who may come."""
+
+
+class _Turn:
+    """What one thread waits for: that its document is written and a sync for it was tried."""
+
+    __slots__ = ("bell", "document", "error", "is_over", "sequence", "waits")
+
+    def __init__(self, document: Document) -> None:
+        self.document = document
+        self.bell = threading.Lock()
+        self.bell.acquire()
+        self.sequence = 0
+        self.error: Exception | None = None
+        self.is_over = False
+        self.waits = True
+
+    def ring(self) -> None:
+        """Wake the thread that waits for it."""
+        with contextlib.suppress(RuntimeError):  # it rings already
+            self.bell.release()
+
+
+class GroupCommit:
+    """Thread-safe. For threads in which no signal's handler can strike, so not for the main thread.
+
+    Args:
+        write: Writes one document and returns its sequence; 0 when that would have to wait.
+        sync: Brings everything up to a sequence to the disk itself; what came of it is to be asked for afterwards.
+
+    Attributes:
+        members: The threads that are in it, by their identifiers. A finalizer that runs in one must not join again: it
+            might wait for the thread that it interrupts.
+    """
+
+    def __init__(self, write: Callable[[Document], int], sync: Callable[[int], None]) -> None:
+        self._write = write
+        self._sync = sync
+        self._leading = threading.Lock()
+        self.members: set[int] = set()
+        self._waiting: deque[_Turn] = deque()
+        self._served: deque[_Turn] = deque()
+        self._expected = 0
+        self._all_are_here: SimpleQueue[None] = SimpleQueue()
+        self._seconds = 0.0
+
+    def join(self, document: Document) -> int:
+        """Return the sequence of *document* when a sync for it was tried; 0 when it was not written yet.
+
+        Raises:
+            Exception: What writing it raised, in whichever thread.
+        """
+        here = threading.get_ident()
+        self.members.add(here)
+        turn = _Turn(document)
+        self._waiting.append(turn)
+        if len(self._waiting) >= self._expected:
+            self._all_are_here.put(None)
+        try:
+            while not turn.is_over:
+                if self._leading.acquire(blocking=False):
+                    self._lead()
+                else:
+                    turn.bell.acquire()
+        except BaseException:
+            with contextlib.suppress(ValueError):  # it is written already
+                self._waiting.remove(turn)
+            self._let_lead()
+            raise
+        finally:
+            turn.waits = False
+            self._wake_next()
+            self.members.discard(here)
+        if turn.error is not None:
+            raise turn.error
+        return turn.sequence
+
+    def _lead(self) -> None:
+        turns: list[_Turn] = []
+        try:
+            self._gather()
+            began = time.perf_counter()
+            self._take(turns)
+            self._expected = len(turns)
+            self._serve(turns)
+            self._seconds = time.perf_counter() - began
+        finally:
+            for turn in turns:
+                turn.is_over = True
+            self._served.extend(turns)
+            self._leading.release()
+            self._let_lead()
+
+    def _let_lead(self) -> None:
+        """Wake the first of those who came too late."""
+        with contextlib.suppress(IndexError):
+            self._waiting[0].ring()
+
+    def _gather(self) -> None:
+        with contextlib.suppress(Empty):
+            while True:
+                self._all_are_here.get_nowait()
+        if len(self._waiting) < self._expected:
+            with contextlib.suppress(Empty):
+                self._all_are_here.get(timeout=min(2 * self._seconds, _LONGEST_WAIT_SECONDS))
+
+    def _take(self, turns: list[_Turn]) -> None:
+        with contextlib.suppress(IndexError):
+            while True:
+                turns.append(self._waiting.popleft())
+
+    def _serve(self, turns: Sequence[_Turn]) -> None:
+        for turn in turns:
+            try:
+                turn.sequence = self._write(turn.document)
+            except Exception as error:  # noqa: BLE001 - it is told to whoever wanted it written
+                turn.error = error
+        if last := max((turn.sequence for turn in turns), default=0):
+            self._sync(last)
+
+    def _wake_next(self) -> None:
+        """Wake one of those who are served; each that goes on does so, so that nobody is forgotten."""
+        with contextlib.suppress(IndexError):
+            while not (turn := self._served.popleft()).waits:
+                pass
+            turn.ring()

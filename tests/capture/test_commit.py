@@ -1,0 +1,246 @@
+"""Threads that share a write and a sync: who waits for whom, and what each is told."""
+
+import os
+import random
+import sys
+import threading
+
+import pytest
+
+from audit_logging.capture.commit import GroupCommit
+from audit_logging.capture.trail import Trail
+from audit_logging.capture.writer import Writer
+from audit_logging.errors import SpoolFullError, SpoolWriteError
+from audit_logging.settings import Settings
+from tests.faults.interrupting import document, messages_in
+from tests.spool.conftest import fill, small_disk  # noqa: F401 - a fixture
+from tests.waiting import until
+
+SECONDS = 30
+"""After which a thread is stuck."""
+
+
+class Disk:
+    """What a commit writes to and syncs, and the threads that commit.
+
+    Attributes:
+        written: The names of what was written, in order.
+        syncs: Up to where each sync went.
+        told: What each name's thread was told: its sequence, or an error.
+    """
+
+    def __init__(self):
+        self.written = []
+        self.syncs = []
+        self.told = {}
+        self.commit = GroupCommit(self.write, self.sync)
+        self.threads = []
+        self.amid_sync, self.go_on = threading.Event(), threading.Event()
+
+    def write(self, event):
+        self.written.append(event.event_id)
+        return len(self.written)
+
+    def sync(self, sequence):
+        self.syncs.append(sequence)
+        self.amid_sync.set()
+        assert self.go_on.wait(SECONDS)
+
+    def join(self, name):
+        try:
+            self.told[name] = self.commit.join(document(name))
+        except BaseException as error:
+            self.told[name] = error
+
+    def start(self, *names):
+        """Let one thread commit each name, one after the other: the first until it syncs, the others wait for it."""
+        for name in names:
+            is_first, known = not self.threads, len(self.commit._waiting)
+            self.threads.append(threading.Thread(target=self.join, args=(name,), daemon=True))
+            self.threads[-1].start()
+            until(self.amid_sync.is_set if is_first else lambda: len(self.commit._waiting) > known)  # noqa: B023
+
+    def end(self):
+        """Let the sync end, and wait for all threads."""
+        self.go_on.set()
+        for thread in self.threads:
+            thread.join(SECONDS)
+            assert not thread.is_alive(), "a thread was forgotten"
+
+
+@pytest.fixture
+def disk():
+    return Disk()
+
+
+def test_who_comes_during_a_sync_shares_the_next(disk):
+    """One of them writes for all in the order in which they came, and syncs once."""
+    disk.start("first", *"abcdef")
+    disk.end()
+    assert disk.written == ["first", *"abcdef"]
+    assert disk.syncs == [1, 7]
+    assert disk.told == {name: number for number, name in enumerate(disk.written, 1)}
+
+
+def test_an_error_is_told_to_the_one_whose_event_it_cost(disk, monkeypatch):
+    """The others are served all the same."""
+    write = disk.write
+
+    def refuse(event):
+        if event.event_id == "b":
+            raise SpoolWriteError("no room", event_id="b", state="refused")
+        return write(event)
+
+    monkeypatch.setattr(disk.commit, "_write", refuse)
+    disk.start("first", *"abc")
+    disk.end()
+    assert isinstance(disk.told.pop("b"), SpoolWriteError)
+    assert disk.told == {"first": 1, "a": 2, "c": 3}
+
+
+def test_what_must_wait_is_given_back(disk, monkeypatch):
+    """Where nothing was written, nothing is synced."""
+    monkeypatch.setattr(disk.commit, "_write", lambda _: 0)
+    disk.amid_sync.set()
+    disk.join("a")
+    assert disk.told == {"a": 0}
+    assert disk.syncs == []
+
+
+def test_a_leader_that_is_broken_off_leaves_nobody_behind(disk, monkeypatch):
+    """As greenlets are by a timeout: it alone is told, and the next leads."""
+    sync = disk.sync
+
+    def break_off(sequence):
+        sync(sequence)
+        if len(disk.syncs) == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(disk.commit, "_sync", break_off)
+    disk.start("first", *"abc")
+    disk.end()
+    assert isinstance(disk.told.pop("first"), KeyboardInterrupt)
+    assert disk.told == {"a": 2, "b": 3, "c": 4}
+
+
+def test_a_leader_that_is_broken_off_before_it_wrote_takes_its_event_back(disk, monkeypatch):
+    """Its call has raised, so that event is not to come after all."""
+
+    def break_off():
+        disk.amid_sync.set()
+        assert disk.go_on.wait(SECONDS)
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(disk.commit, "_gather", break_off)
+    disk.start("first", *"ab")
+    disk.end()
+    assert isinstance(disk.told.pop("first"), KeyboardInterrupt)
+    assert disk.told == {"a": 1, "b": 2}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_nobody_is_forgotten(seed):
+    """Threads that come and go at random, while Python changes between them as often as it can."""
+    chance = random.Random(seed)
+    written, told = [], []
+    lock = threading.Lock()
+
+    def write(event):
+        with lock:  # which makes the leader wait at times
+            written.append(event.event_id)
+            return len(written)
+
+    commit = GroupCommit(write, lambda _: os.sched_yield())
+
+    def work(name, pauses):
+        for number, pause in enumerate(pauses):
+            for _ in range(pause):
+                os.sched_yield()
+            event = document(f"{name} {number}")
+            assert written[commit.join(event) - 1] == event.event_id
+            told.append(event.event_id)
+
+    threads = [
+        threading.Thread(
+            target=work, args=(name, chance.choices((0, 0, 0, 1, 20), k=chance.randrange(100))), daemon=True
+        )
+        for name in range(24)
+    ]
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(SECONDS)
+    finally:
+        sys.setswitchinterval(before)
+    assert not any(thread.is_alive() for thread in threads)
+    assert sorted(told) == sorted(written)
+    assert len(set(written)) == len(written)
+
+
+def test_threads_that_find_no_room_wait_together(tmp_path):
+    """Not one after the other behind whoever leads; and each is told of its own event."""
+    settings = Settings.load(spool_dir=tmp_path, ship=False, spool_max_bytes=1 << 20, spool_block_seconds=1)
+    writer = Writer(settings)
+    last = writer.append(document("x" * ((1 << 20) - 1000)))
+    told = []
+
+    def commit(name):
+        with pytest.raises(SpoolFullError) as caught:
+            writer.commit(document(name * 1000))
+        told.append(caught.value.event_id)
+
+    threads = [threading.Thread(target=commit, args=(name,)) for name in "abcdefgh"]
+    for thread in threads:
+        thread.start()
+    until(lambda: len(writer._changed._waiters) == len(threads))  # all at once
+    for thread in threads:
+        thread.join(SECONDS)
+    assert sorted(told) == [name * 1000 for name in "abcdefgh"]
+    assert writer.sequence == last
+    writer.close()
+
+
+def test_a_full_disk_is_told_to_each(small_disk):  # noqa: F811
+    """And when there is room again, all is well."""
+    trail = Trail(Settings.load(spool_dir=small_disk / "spool", ship=False, durability="disk", signing=False))
+    trail.emit("user.login", {})
+    filler = fill(small_disk)
+    refused, returned = [], []
+
+    def emit():
+        while not returned:
+            try:
+                trail.emit("user.login", {"reason": "x" * 5000})
+            except SpoolWriteError as error:
+                refused.append((error.event_id, error.state))
+            else:
+                returned.append(threading.get_ident())
+
+    threads = [threading.Thread(target=emit) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    until(lambda: len(refused) > 50)
+    filler.unlink()
+    for thread in threads:
+        thread.join(SECONDS)
+    assert returned
+    assert {state for _, state in refused} == {"refused"}
+    assert len({event_id for event_id, _ in refused}) == len(refused)
+    trail.shutdown(0)
+
+
+def test_the_main_thread_writes_for_nobody_else(tmp_path, monkeypatch):
+    """A signal's handler may raise in it at any moment, which is to be nobody else's business."""
+    writer = Writer(Settings.load(spool_dir=tmp_path, ship=False))
+    monkeypatch.setattr(writer._commit, "join", None)
+    writer.sync(writer.commit(document("here")), "here")
+    monkeypatch.undo()
+    thread = threading.Thread(target=lambda: writer.sync(writer.commit(document("there")), "there"))
+    thread.start()
+    thread.join(SECONDS)
+    writer.close()
+    assert messages_in(tmp_path) == ["here", "there"]
