@@ -196,7 +196,9 @@ class Trail:
             return
         try:
             self._vouch(writer, CHECKPOINT, {}, [head for head in signer.heads if head.own == STOPPED])
-        except (DurabilityError, WriterClosedError) as error:
+        except WriterClosedError:  # by a shutdown, which signs its end
+            return
+        except DurabilityError as error:
             _log.error("The chain of writer %s could not be signed this time: %s", writer.id, error)
         if self._shipper is not None:
             self._shipper.wake()

@@ -126,7 +126,7 @@ class Writer:
                 try:
                     self._is_busy = True
                     if self._closed:  # if only since a moment ago
-                        raise WriterClosedError
+                        raise WriterClosedError("it was closed meanwhile")
                     if self._unsettled is not None:
                         self._settle(spool)
                     sealed = self._chain.seal(document.canonical, document.splice)
@@ -243,7 +243,7 @@ class Writer:
 
     def _begin(self) -> SpoolWriter:
         if self._closed:  # a second life under the same id would number its events anew
-            raise WriterClosedError
+            raise WriterClosedError("it was closed meanwhile")
         try:
             self._is_busy = True
             if self._spool is not None:  # a handler that emits came just before

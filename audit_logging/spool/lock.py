@@ -67,24 +67,29 @@ class FileLock:
     def release(self) -> None:
         """Give the lock up, if it is held."""
         with undivided():
-            if not self.held:
-                return
+            descriptor = self._give_away()
             # A child that was forked behind Python's back may have a copy of the descriptor. In such a child itself,
             # on the other hand, unlocking would take the lock from the parent.
-            if self._process == os.getpid():
-                fcntl.flock(self._descriptor, fcntl.LOCK_UN)
-            self._close()
+            if descriptor >= 0 and self._process == os.getpid():
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
+            _close(descriptor)
 
-    def _close(self) -> None:
+    def _give_away(self) -> int:
+        """Return the descriptor, which is to be closed: once, though a finalizer may release it in the middle."""
         _held.discard(self)
         descriptor, self._descriptor = self._descriptor, -1
+        return descriptor
+
+
+def _close(descriptor: int) -> None:
+    if descriptor >= 0:
         os.close(descriptor)
 
 
 @in_children
 def _close_inherited() -> None:
     for lock in list(_held):
-        lock._close()  # noqa: SLF001 - the same module
+        _close(lock._give_away())  # noqa: SLF001 - the same module
 
 
 def is_locked(path: Path) -> bool:

@@ -206,8 +206,13 @@ class SpoolWriter:
         self._named = segment.first
 
     def close_inherited(self) -> None:
-        """Close the file in a forked child, whatever the parent's threads were doing with it."""
-        if (descriptor := self.at[0].descriptor) >= 0:
+        """Close the file in a forked child, whatever the parent's threads were doing with it.
+
+        Once: a finalizer that emits in the middle of a child's beginning begins as well, before that one goes on.
+        """
+        closed = self.at[0]._replace(descriptor=-1), self.sequence, self.bytes_appended
+        descriptor, self.at = self.at[0].descriptor, closed
+        if descriptor >= 0:
             os.close(descriptor)
 
     def close(self) -> None:

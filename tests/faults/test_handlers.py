@@ -170,6 +170,37 @@ def test_a_finalizer_that_emits_in_any_thread(interrupted, outer, others):
     interrupted.check()
 
 
+def test_a_finalizer_that_emits_amid_a_childs_beginning(settings_here):
+    """Its event is written, and no file closed twice, which may be another's by then."""
+    trail = Trail(settings_here)
+    emitted, finalized = [], []
+
+    def emit():
+        emitted.append(trail.emit("user.login", {}))
+
+    def finalize():
+        finalized.append(None)
+        trail.begin_anew()
+        emit()
+
+    for moment in range(1, 100_000):
+        known = len(finalized)
+        emit()
+        run_at(moment, finalize)
+        trail.begin_anew()
+        send_never()
+        emit()
+        if len(finalized) == known:
+            break
+    assert len(finalized) > 20
+    trail.shutdown(0)
+    assert sorted(emitted) == sorted(
+        event["event"]["id"]
+        for event in events_in(settings_here.spool_path)
+        if event["event"]["action"] == "user.login"
+    )
+
+
 def test_bells_are_rung_amid_ringing():
     """By the handler of what interrupts it, or while it is waited for or cleared; nobody misses it."""
     bells, handled = [Bell()], []
