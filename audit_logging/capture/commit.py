@@ -1,10 +1,10 @@
 """Group commit: threads that want their events on the disk itself at the same time share the work and the sync.
 
-The first to come leads: it waits until as many have joined as the last time, though not longer than two syncs take,
-writes the events of all, and syncs once. Without that wait the threads fall into two halves, each of which waits for
-the other's sync; and a thread that wrote for itself would have to get the interpreter back after its write, which costs
-more than the write. Those who are served wake one another, each the next before it goes on: all at once they would
-fight for the interpreter.
+When as many are here as the last time, the last of them leads: it writes the events of all, and syncs once. The first
+waits for them no longer than two syncs take, and then leads those who are here. Without that wait the threads fall into
+two halves, each of which waits for the other's sync; and a thread that wrote for itself would have to get the
+interpreter back after its write, which costs more than the write. Those who are served wake one another, each the next
+before it goes on: all at once they would fight for the interpreter.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import contextlib
 import threading
 import time
 from collections import deque
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from audit_logging.events.document import Document
 
 _LONGEST_WAIT_SECONDS: Final = 0.1
-"""How long a leader waits at most for those who may come."""
+"""How long the first waits at most for those who may come."""
 
 
 class _Turn:
@@ -65,7 +64,6 @@ class GroupCommit:
         self._waiting: deque[_Turn] = deque()
         self._served: deque[_Turn] = deque()
         self._expected = 0
-        self._all_are_here: SimpleQueue[None] = SimpleQueue()
         self._seconds = 0.0
 
     def join(self, document: Document) -> int:
@@ -78,18 +76,17 @@ class GroupCommit:
         self.members.add(here)
         turn = _Turn(document)
         self._waiting.append(turn)
-        if len(self._waiting) >= self._expected:
-            self._all_are_here.put(None)
+        has_waited = False
         try:
             while not turn.is_over:
-                if self._leading.acquire(blocking=False):
+                if (has_waited or len(self._waiting) >= self._expected) and self._leading.acquire(blocking=False):
                     self._lead()
                 else:
-                    turn.bell.acquire()
+                    has_waited = not turn.bell.acquire(timeout=self._patience(turn))
         except BaseException:
             with contextlib.suppress(ValueError):  # it is written already
                 self._waiting.remove(turn)
-            self._let_lead()
+            self._wake_first()
             raise
         finally:
             turn.waits = False
@@ -99,34 +96,37 @@ class GroupCommit:
             raise turn.error
         return turn.sequence
 
+    def _patience(self, turn: _Turn) -> float:
+        """Return for how long a thread waits before it leads; -1: until it is woken."""
+        if turn is not self._first() or self._leading.locked():
+            return -1
+        return min(2 * self._seconds, _LONGEST_WAIT_SECONDS)
+
+    def _first(self) -> _Turn | None:
+        try:
+            return self._waiting[0]
+        except IndexError:
+            return None
+
+    def _wake_first(self) -> None:
+        """Let the first of those who came too late look whether it is to lead."""
+        if (first := self._first()) is not None:
+            first.ring()
+
     def _lead(self) -> None:
         turns: list[_Turn] = []
         try:
-            self._gather()
             began = time.perf_counter()
             self._take(turns)
-            self._expected = len(turns)
             self._serve(turns)
+            self._expected = len(turns) + len(self._waiting)
             self._seconds = time.perf_counter() - began
         finally:
             for turn in turns:
                 turn.is_over = True
             self._served.extend(turns)
             self._leading.release()
-            self._let_lead()
-
-    def _let_lead(self) -> None:
-        """Wake the first of those who came too late."""
-        with contextlib.suppress(IndexError):
-            self._waiting[0].ring()
-
-    def _gather(self) -> None:
-        with contextlib.suppress(Empty):
-            while True:
-                self._all_are_here.get_nowait()
-        if len(self._waiting) < self._expected:
-            with contextlib.suppress(Empty):
-                self._all_are_here.get(timeout=min(2 * self._seconds, _LONGEST_WAIT_SECONDS))
+            self._wake_first()
 
     def _take(self, turns: list[_Turn]) -> None:
         with contextlib.suppress(IndexError):

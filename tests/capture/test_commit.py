@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+from audit_logging.capture import commit
 from audit_logging.capture.commit import GroupCommit
 from audit_logging.capture.trail import Trail
 from audit_logging.capture.writer import Writer
@@ -26,12 +27,14 @@ class Disk:
     Attributes:
         written: The names of what was written, in order.
         syncs: Up to where each sync went.
+        expected: How many threads had been known before each.
         told: What each name's thread was told: its sequence, or an error.
     """
 
     def __init__(self):
         self.written = []
         self.syncs = []
+        self.expected = []
         self.told = {}
         self.commit = GroupCommit(self.write, self.sync)
         self.threads = []
@@ -43,6 +46,7 @@ class Disk:
 
     def sync(self, sequence):
         self.syncs.append(sequence)
+        self.expected.append(self.commit._expected)
         self.amid_sync.set()
         assert self.go_on.wait(SECONDS)
 
@@ -79,7 +83,35 @@ def test_who_comes_during_a_sync_shares_the_next(disk):
     disk.end()
     assert disk.written == ["first", *"abcdef"]
     assert disk.syncs == [1, 7]
+    assert disk.expected == [0, 7]
     assert disk.told == {name: number for number, name in enumerate(disk.written, 1)}
+
+
+def test_as_many_as_the_last_time_gather(disk, monkeypatch):
+    """Nobody leads before they are here, if the first has the patience."""
+    monkeypatch.setattr(commit, "_LONGEST_WAIT_SECONDS", SECONDS)
+    disk.commit._expected, disk.commit._seconds = 3, SECONDS
+    disk.amid_sync.set()
+    disk.go_on.set()
+    disk.threads = [threading.Thread(target=disk.join, args=(name,), daemon=True) for name in "abc"]
+    for number, thread in enumerate(disk.threads):
+        thread.start()
+        until(lambda: len(disk.commit._waiting) > number or number == 2)  # noqa: B023 - it is called here
+    disk.end()
+    assert disk.syncs == [3]
+
+
+def test_the_first_does_not_wait_for_ever(disk):
+    """Where fewer come than the last time, it leads those who are here; where as many come, the last of them does."""
+    disk.start("first", *"ab")
+    disk.end()
+    assert disk.commit._expected == 2
+    disk.go_on.clear()
+    disk.amid_sync.clear()
+    disk.threads.clear()
+    disk.start("alone")
+    disk.end()
+    assert disk.syncs == [1, 3, 4]
 
 
 def test_an_error_is_told_to_the_one_whose_event_it_cost(disk, monkeypatch):
@@ -126,13 +158,13 @@ def test_a_leader_that_is_broken_off_leaves_nobody_behind(disk, monkeypatch):
 def test_a_leader_that_is_broken_off_before_it_wrote_takes_its_event_back(disk, monkeypatch):
     """Its call has raised, so that event is not to come after all."""
 
-    def break_off():
+    def break_off(_):
         disk.amid_sync.set()
         assert disk.go_on.wait(SECONDS)
         monkeypatch.undo()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(disk.commit, "_gather", break_off)
+    monkeypatch.setattr(disk.commit, "_take", break_off)
     disk.start("first", *"ab")
     disk.end()
     assert isinstance(disk.told.pop("first"), KeyboardInterrupt)
