@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 class TypedCalls:
-    """Gives its heirs, which have an ``emit``, the typed call of every event type, registered ones included."""
+    """Gives its heirs, which have an ``_emit``, the typed call of every event type, registered ones included."""
 
     __slots__ = ()
 
-    def emit(self, event_type: str, /, *, durability: str | None = None, **facts: Any) -> str:
-        """Emit one event; see :meth:`audit_logging.AuditLogger.emit`."""
+    def _emit(self, event_type: str, facts: dict[str, Any], durability: str | None) -> str:
+        """Emit one event; *facts* are not used any more afterwards."""
         raise NotImplementedError
 
     def __getattr__(self, name: str) -> Callable[..., str]:
@@ -47,10 +47,10 @@ def typed_call(event_type: EventType) -> Any:
     """
     name, required = event_type.name, frozenset(event_type.required)
 
-    def call(self: TypedCalls, **facts: Any) -> str:
+    def call(self: TypedCalls, *, durability: str | None = None, **facts: Any) -> str:
         if required and (missing := required - facts.keys()):
             raise TypeError(f"{event_type.call}() is missing the keywords {', '.join(sorted(missing))}")
-        return self.emit(name, **facts)
+        return self._emit(name, facts, durability)
 
     call.__name__ = event_type.call
     call.__qualname__ = f"AuditLogger.{event_type.call}"

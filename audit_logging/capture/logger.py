@@ -40,6 +40,9 @@ class AuditLogger(TypedCalls):
             DurabilityError: The promise that the durability makes could not be kept.
             InvalidEventError: A value did not validate and ``on_invalid`` is ``raise``.
         """
+        return self._emit(event_type, facts, durability)
+
+    def _emit(self, event_type: str, facts: dict[str, Any], durability: str | None) -> str:
         return current_trail().emit(event_type, {**self._facts, **facts} if self._facts else facts, durability)
 
     async def aemit(self, event_type: str, /, *, durability: str | None = None, **facts: Any) -> str:

@@ -34,7 +34,8 @@ def merge_context(logger: Any, method_name: str, event_dict: EventDict) -> Event
         ...     merge_context(None, "info", {"user_id": "u-7"})
         {'user_id': 'u-7', 'request_id': 'r-1'}
     """
-    for around in (current_facts(), get_contextvars()):
+    facts, of_structlog = current_facts(), get_contextvars()
+    for around in (facts, of_structlog) if facts else (of_structlog,):
         for key, value in around.items():
             if event_dict.get(key) is None:
                 event_dict[key] = value
