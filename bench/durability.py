@@ -5,8 +5,8 @@ fdatasync, event after event, on the same disk. Medians of rounds that take turn
 
 Threads that share a sync still emit one after the other, since Python runs one at a time, and each must be woken. What
 that leaves of a sync for each event is printed twice: as if waking a thread cost nothing, and with what it costs here,
-measured with threads that wake one another in turns, work as long as an event takes, and wait for no disk. The faster the disk, the less there is to
-share. ``TMPDIR`` chooses another one.
+measured with threads that wake one another in turns, work as long as an event takes, and wait for no disk. The faster
+the disk, the less there is to share. ``TMPDIR`` chooses another one.
 """
 
 from __future__ import annotations
