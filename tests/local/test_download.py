@@ -103,8 +103,10 @@ def test_a_killed_download_leaves_nothing_that_is_believed(script, tmp_path):
         "from audit_logging.local.distribution import core_package\n"
         "def fetch(): download.fetch(core_package('2.19.4'), Path(sys.argv[1]))\n"
         "home = Path(sys.argv[1])\n"
-        "threading.Thread(target=fetch, daemon=True).start()\n"
-        "while not [p for p in home.glob('cache/.fetch-*/**/*.zip') if p.stat().st_size > 1000]: pass\n"
+        "fetching = threading.Thread(target=fetch, daemon=True)\n"
+        "fetching.start()\n"
+        "def begun(): return [p for p in home.glob('cache/.fetch-*/**/*.zip') if p.stat().st_size > 1000]\n"
+        "while fetching.is_alive() and not begun(): pass\n"
         "print('true', flush=True); sys.stdin.read()".replace("sys.argv[1]", repr(str(tmp_path)))
     )
     assert fetching.report() is True
