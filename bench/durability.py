@@ -16,6 +16,7 @@ import statistics
 import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +28,7 @@ from bench.emit import FACTS
 from bench.measuring import Row, median_ratio
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 ROUNDS = 7
 THREADS = 16
@@ -88,46 +89,41 @@ def _one_by_one(path: Path, record: bytes) -> float:
 def _emitting(durability: str, number: int, seconds: float) -> float:
     """Return the events a second that so many threads emit for so long."""
     log = audit.get_logger()
-    counts = [0] * number
     ending = time.perf_counter() + seconds
 
-    def emit(place: int) -> None:
+    def emit(_: int) -> int:
+        count = 0
         while time.perf_counter() < ending:
             log.emit("user.login", durability=durability, **FACTS)
-            counts[place] += 1
+            count += 1
+        return count
 
-    threads = [threading.Thread(target=emit, args=(place,)) for place in range(number)]
-    began = time.perf_counter()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return sum(counts) / (time.perf_counter() - began)
+    return _rate(emit, number)
 
 
 def _in_turns(number: int, work: float, seconds: float) -> float:
     """Return the events a second of threads that work for each as long as given, and wake one another for the next."""
     bells = [threading.Lock() for _ in range(number)]
-    for bell in bells:
+    for bell in bells[1:]:
         bell.acquire()
-    counts = [0] * number
     ending = time.perf_counter() + seconds
 
-    def act(place: int) -> None:
+    def act(place: int) -> int:
+        count = 0
         while True:
             bells[place].acquire()
             bells[(place + 1) % number].release()  # it comes to itself while this one works
             if (began := time.perf_counter()) > ending:
-                return
+                return count
             while time.perf_counter() < began + work:
                 pass
-            counts[place] += 1
+            count += 1
 
-    threads = [threading.Thread(target=act, args=(place,)) for place in range(number)]
-    began = time.perf_counter()
-    for thread in threads:
-        thread.start()
-    bells[0].release()
-    for thread in threads:
-        thread.join()
-    return sum(counts) / (time.perf_counter() - began)
+    return _rate(act, number)
+
+
+def _rate(work: Callable[[int], int], number: int) -> float:
+    """Return the events a second of so many threads, each of which is given its place and says how many it had."""
+    with ThreadPoolExecutor(number) as pool:
+        began = time.perf_counter()
+        return sum(pool.map(work, range(number))) / (time.perf_counter() - began)

@@ -361,4 +361,4 @@ class Writer:
         """Close what a forked child inherited, without touching what the parent goes on using."""
         if self._spool is not None and self._home is not None:
             self._home.release()
-            self._spool.close_inherited()
+            self._spool.close_at_once()

@@ -156,7 +156,7 @@ class SpoolWriter:
     def _is_synced(self, sequence: int) -> bool:
         is_synced = self._synced >= sequence  # asked first, since what is lost counts as synced afterwards
         if self._lost_from <= sequence <= self._lost_to:
-            raise self._not_synced(self._lost_why)
+            raise self._not_synced()
         return is_synced
 
     def _sync_all(self) -> None:
@@ -173,13 +173,13 @@ class SpoolWriter:
             self._lost_why = error.strerror
             self._lost_from, self._lost_to = min(self._lost_from, self._synced + 1), _OPEN
             self._roll_at = 0
-            raise self._not_synced(error.strerror) from error
+            raise self._not_synced() from error
         self._synced = reached
 
-    def _not_synced(self, why: str | None) -> SpoolWriteError:
+    def _not_synced(self) -> SpoolWriteError:
         return SpoolWriteError(
-            f"The spool {self._directory} could not be brought to the disk itself ({why}): look after the disk."
-            " The event is in the spool and ships unless the machine fails first; do not emit it again.",
+            f"The spool {self._directory} could not be brought to the disk itself ({self._lost_why}): look after the"
+            " disk. The event is in the spool and ships unless the machine fails first; do not emit it again.",
             event_id=None,
             state="spooled",
         )
@@ -205,23 +205,21 @@ class SpoolWriter:
         _sync(self._directory)
         self._named = segment.first
 
-    def close_inherited(self) -> None:
-        """Close the file in a forked child, whatever the parent's threads were doing with it.
-
-        Once: a finalizer that emits in the middle of a child's beginning begins as well, before that one goes on.
-        """
-        closed = self.at[0]._replace(descriptor=-1), self.sequence, self.bytes_appended
-        descriptor, self.at = self.at[0].descriptor, closed
-        if descriptor >= 0:
-            os.close(descriptor)
-
     def close(self) -> None:
         """Close the segment. Nothing can be appended afterwards; what was can still be synced."""
         with self._turn:
-            segment, sequence, appended = self.at
-            if segment.descriptor >= 0:
-                self.at = segment._replace(descriptor=-1), sequence, appended
-                os.close(segment.descriptor)
+            self.close_at_once()
+
+    def close_at_once(self) -> None:
+        """Do the same in a forked child, whatever the parent's threads were doing with it.
+
+        Once: a finalizer that emits in the middle of a child's beginning begins as well, before that one goes on.
+        """
+        segment, sequence, appended = self.at
+        closed = segment._replace(descriptor=-1), sequence, appended
+        descriptor, self.at = self.at[0].descriptor, closed
+        if descriptor >= 0:
+            os.close(descriptor)
 
 
 def _sync(path: Path) -> None:
