@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import select
+import sys
 import time
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     import subprocess
+    import threading
     from collections.abc import Callable
 
 Holds = TypeVar("Holds")
@@ -58,3 +60,9 @@ def until_ended(pid: int, seconds: float = PATIENCE_SECONDS) -> None:
         assert select.select([descriptor], [], [], seconds)[0], f"process {pid} still runs"
     finally:
         os.close(descriptor)
+
+
+def is_in(thread: threading.Thread, *functions: str) -> bool:
+    """Whether *thread* is in one of these functions of Python, and in no other that it calls."""
+    frame = sys._current_frames().get(thread.ident or 0)
+    return frame is not None and frame.f_code.co_name in functions

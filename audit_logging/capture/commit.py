@@ -15,6 +15,8 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
+from audit_logging.capture.amid import Amid
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -23,9 +25,19 @@ if TYPE_CHECKING:
 _LONGEST_WAIT_SECONDS: Final = 0.1
 """How long the first waits at most for those who may come."""
 
+_FORGOTTEN_SECONDS: Final = 1.0
+"""After how long one who waits looks for itself: an exception set from outside can strike whoever was to wake it."""
 
-class _Turn:
-    """What one thread waits for: that its document is written and a sync for it was tried."""
+
+class Turn:
+    """What one thread waits for: that its document is written and a sync for it was tried.
+
+    Attributes:
+        document: What is to be written.
+        sequence: What it was written under; 0 as long as it is not.
+        error: Why it could not be.
+        is_over: Whether its thread may go on.
+    """
 
     __slots__ = ("bell", "document", "error", "is_over", "sequence", "waits")
 
@@ -48,21 +60,22 @@ class GroupCommit:
     """Thread-safe. For threads in which no signal's handler can strike, so not for the main thread.
 
     Args:
-        write: Writes one document and returns its sequence; 0 when that would have to wait.
+        write: Writes the document of one turn, and says in it what came of that; nothing when it would have to wait.
+            What it raises is the trouble of the thread that writes.
         sync: Brings everything up to a sequence to the disk itself; what came of it is to be asked for afterwards.
 
     Attributes:
-        members: The threads that are in it, by their identifiers. A finalizer that runs in one must not join again: it
-            might wait for the thread that it interrupts.
+        members: The threads that are in it. A finalizer that runs in one must not join again: it might wait for the
+            thread that it interrupts.
     """
 
-    def __init__(self, write: Callable[[Document], int], sync: Callable[[int], None]) -> None:
+    def __init__(self, write: Callable[[Turn], None], sync: Callable[[int], None]) -> None:
         self._write = write
         self._sync = sync
         self._leading = threading.Lock()
-        self.members: set[int] = set()
-        self._waiting: deque[_Turn] = deque()
-        self._served: deque[_Turn] = deque()
+        self.members = Amid()
+        self._waiting: deque[Turn] = deque()
+        self._served: deque[Turn] = deque()
         self._expected = 0
         self._seconds = 0.0
 
@@ -70,39 +83,44 @@ class GroupCommit:
         """Return the sequence of *document* when a sync for it was tried; 0 when it was not written yet.
 
         Raises:
-            Exception: What writing it raised, in whichever thread.
+            Exception: Why it could not be written, whichever thread tried.
         """
-        here = threading.get_ident()
-        self.members.add(here)
-        turn = _Turn(document)
-        self._waiting.append(turn)
-        has_waited = False
-        try:
-            while not turn.is_over:
-                if (has_waited or len(self._waiting) >= self._expected) and self._leading.acquire(blocking=False):
-                    self._lead()
-                else:
-                    has_waited = not turn.bell.acquire(timeout=self._patience(turn))
-        except BaseException:
-            with contextlib.suppress(ValueError):  # it is written already
-                self._waiting.remove(turn)
-            self._wake_first()
-            raise
-        finally:
-            turn.waits = False
-            self._wake_next()
-            self.members.discard(here)
+        turn = Turn(document)
+        with self.members.here():
+            try:
+                self._waiting.append(turn)
+                self._wait(turn)
+            except BaseException:
+                with contextlib.suppress(ValueError):  # it is taken already
+                    self._waiting.remove(turn)
+                self._wake_first()
+                raise
+            finally:
+                turn.waits = False
+                self._wake_next()
         if turn.error is not None:
             raise turn.error
         return turn.sequence
 
-    def _patience(self, turn: _Turn) -> float:
-        """Return for how long a thread waits before it leads; -1: until it is woken."""
+    def _wait(self, turn: Turn) -> None:
+        """Return when it is over, which may take leading."""
+        has_waited = False
+        while not turn.is_over:
+            if (has_waited or len(self._waiting) >= self._expected) and not self._leading.locked():
+                with self._leading:  # nothing else is safe from an exception that strikes at any moment
+                    if not turn.is_over:
+                        self._lead(turn)
+                self._wake_first()
+            else:
+                has_waited = not turn.bell.acquire(timeout=self._patience(turn))
+
+    def _patience(self, turn: Turn) -> float:
+        """Return for how long a thread waits, unless it is woken, before it leads."""
         if turn is not self._first() or self._leading.locked():
-            return -1
+            return _FORGOTTEN_SECONDS
         return min(2 * self._seconds, _LONGEST_WAIT_SECONDS)
 
-    def _first(self) -> _Turn | None:
+    def _first(self) -> Turn | None:
         try:
             return self._waiting[0]
         except IndexError:
@@ -113,11 +131,13 @@ class GroupCommit:
         if (first := self._first()) is not None:
             first.ring()
 
-    def _lead(self) -> None:
-        turns: list[_Turn] = []
+    def _lead(self, own: Turn) -> None:
+        turns: list[Turn] = []
         try:
             began = time.perf_counter()
             self._take(turns)
+            if own not in turns:  # whoever took it was struck by an exception
+                turns.append(own)
             self._serve(turns)
             self._expected = len(turns) + len(self._waiting)
             self._seconds = time.perf_counter() - began
@@ -125,20 +145,15 @@ class GroupCommit:
             for turn in turns:
                 turn.is_over = True
             self._served.extend(turns)
-            self._leading.release()
-            self._wake_first()
 
-    def _take(self, turns: list[_Turn]) -> None:
+    def _take(self, turns: list[Turn]) -> None:
         with contextlib.suppress(IndexError):
-            while True:
-                turns.append(self._waiting.popleft())
+            turns.extend(iter(self._waiting.popleft, None))  # in one step, so that none is lost
 
-    def _serve(self, turns: Sequence[_Turn]) -> None:
+    def _serve(self, turns: Sequence[Turn]) -> None:
         for turn in turns:
-            try:
-                turn.sequence = self._write(turn.document)
-            except Exception as error:  # noqa: BLE001 - it is told to whoever wanted it written
-                turn.error = error
+            if not turn.sequence and turn.error is None:
+                self._write(turn)
         if last := max((turn.sequence for turn in turns), default=0):
             self._sync(last)
 

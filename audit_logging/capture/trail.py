@@ -76,7 +76,6 @@ class Trail:
         mask = SecretText(secret_keys, self.settings.redact_patterns).mask if self.settings.detect_secrets else None
         plain = PlainValues(secret_keys, mask)
         self._builder = DocumentBuilder(self.settings, CATALOGUE, plain, privacy_policy(self.settings))
-        self._writer = Writer(self.settings)
         self._probe = HealthProbe(self.settings)
         self._shipper: Shipper | None = None
         self._begun = False
@@ -84,6 +83,7 @@ class Trail:
             self.settings.checkpoint_seconds, self._checkpoint, self.settings.checkpoint_command
         )
         self._signer = Signer(self._key, self.settings, self._checkpoints.tell) if self._key is not None else None
+        self._writer = Writer(self.settings)  # last: whoever emits meanwhile begins its chain only after all of this
 
     def begin_anew(self) -> None:
         """Become a writer of its own: threads are gone, locks may be held, files and sockets are the parent's."""

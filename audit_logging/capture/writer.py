@@ -7,11 +7,12 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
+from audit_logging.capture.amid import Amid
 from audit_logging.capture.commit import GroupCommit
 from audit_logging.capture.pace import Pace
-from audit_logging.errors import NotIndexedError, SpoolFullError, SpoolWriteError
+from audit_logging.errors import DurabilityError, NotIndexedError, SpoolFullError, SpoolWriteError
 from audit_logging.events.bounds import MAX_DOCUMENT_BYTES
-from audit_logging.integrity.seal import Chain, SealedDocument, new_writer_id
+from audit_logging.integrity.seal import Chain, SealedDocument, digest_of, new_writer_id
 from audit_logging.spool.damage import DamagedBytes
 from audit_logging.spool.directory import SpoolDirectory, WriterDirectory
 from audit_logging.spool.reader import SpoolReader
@@ -21,6 +22,7 @@ from audit_logging.spool.writer import SpoolWriter
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from audit_logging.capture.commit import Turn
     from audit_logging.events.document import Document
     from audit_logging.integrity.signer import Signer
     from audit_logging.settings import Settings
@@ -55,8 +57,10 @@ class Writer:
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._is_busy = False  # with what must not be begun again in the middle
-        self._commit = GroupCommit(self._append_for_another, self._sync_for_others)
-        self._at_disk: dict[int, threading.Lock] = {}  # by thread, each held while that one waits for the disk
+        self._commit = GroupCommit(self._write_for, self._sync_for_others)
+        # With what is interrupted there, a handler must not take the writer's lock: whoever has it may begin a segment,
+        # and wait for this thread.
+        self._at_disk = Amid()
         self._chain = Chain(new_writer_id())
         self._unsettled: SealedDocument | None = None  # what was to be written when a signal's handler raised
         self._home: WriterDirectory | None = None
@@ -114,12 +118,12 @@ class Writer:
             SpoolWriteError: The disk refused.
             WriterClosedError: It was closed; or the last one comes in the middle of another call.
         """
+        if self._at_disk and self._at_disk.is_here():
+            return self._append_aside(document, awaited=awaited, last=last)
         try:
             with self._lock:
-                if self._is_busy or (self._at_disk and self._is_at_disk()):
-                    if last:
-                        raise WriterClosedError("a signal's handler ends it in the middle of another call")
-                    return self._append_aside(document, awaited=awaited)
+                if self._is_busy:
+                    return self._append_aside(document, awaited=awaited, last=last)
                 spool = self._spool or self._begin()
                 if not own and spool.at[2] + len(document.canonical) > self._bytes_allowed:
                     self._wait_for_room(spool, document)
@@ -160,27 +164,42 @@ class Writer:
     def _is_amid_another_call(self) -> bool:
         """Whether what runs now is a finalizer that interrupted this thread where others may have to wait for it."""
         is_owner = self._lock._is_owned()  # type: ignore[attr-defined]  # noqa: SLF001
-        return is_owner or threading.get_ident() in self._commit.members or self._is_at_disk()
+        return is_owner or self._commit.members.is_here() or self._at_disk.is_here()
 
-    def _append_for_another(self, document: Document) -> int:
-        """Write what another thread waits for, unless it must wait for room, which is for that thread to do."""
+    def _write_for(self, turn: Turn) -> None:
+        """Write what another thread waits for, unless it must wait for room, which is for that thread to do.
+
+        Raises:
+            BaseException: What befell this thread alone, such as too deep a recursion. The other has its event written
+                or not, and need not know.
+        """
+        document = turn.document
         with self._lock:
-            return self.append(document) if self.has_room else 0
+            if not self._fits(len(document.canonical)):
+                return
+            previous = self._chain.head
+            try:
+                turn.sequence = self.append(document)
+            except (DurabilityError, WriterClosedError) as error:
+                turn.error = error
+            except BaseException:
+                if self._unsettled is not None and self._spool is not None:
+                    self._settle(self._spool)
+                if self._chain.head == digest_of(previous, self.id, self.sequence, document.canonical):
+                    turn.sequence = self.sequence
+                raise
 
     def _sync_for_others(self, sequence: int) -> None:
         with contextlib.suppress(SpoolWriteError):  # each is told when it asks for its own
             self.sync(sequence, "")
 
-    def _is_at_disk(self) -> bool:
-        """Whether this thread waits for the disk, so that what runs now is a handler that interrupted it."""
-        held = self._at_disk.get(threading.get_ident())
-        return held is not None and held.locked()
-
-    def _append_aside(self, document: Document, *, awaited: bool) -> int:
+    def _append_aside(self, document: Document, *, awaited: bool, last: bool) -> int:
         """Write *document* as another writer, since the handler that emits it interrupted this one in the middle.
 
         That writer ends with it, so it is adopted like any that died. It is on the disk itself at once.
         """
+        if last:
+            raise WriterClosedError("a signal's handler ends it in the middle of another call")
         aside = Writer(self._settings.model_copy(update={"ship": False}))
         aside.sync(aside.append(document), document.event_id)
         aside.close()
@@ -221,7 +240,7 @@ class Writer:
 
         What is acknowledged of the segment that is written takes room too, and goes when the next is begun.
         """
-        if spool.bytes_appended + size <= self._bytes_allowed:
+        if self._fits(size):
             return True
         if self.reader is None or self.waiting:
             return False
@@ -239,7 +258,10 @@ class Writer:
     @property
     def has_room(self) -> bool:
         """Whether the next event will not have to wait for room, however large it is."""
-        return self._spool is None or self._spool.bytes_appended + MAX_DOCUMENT_BYTES <= self._bytes_allowed
+        return self._fits(MAX_DOCUMENT_BYTES)
+
+    def _fits(self, size: int) -> bool:
+        return self._spool is None or self._spool.bytes_appended + size <= self._bytes_allowed
 
     def _begin(self) -> SpoolWriter:
         if self._closed:  # a second life under the same id would number its events anew
@@ -272,9 +294,8 @@ class Writer:
             return
         spool = self._spool or self._closed_spool
         assert spool is not None
-        here = self._at_disk.setdefault(threading.get_ident(), threading.Lock())
         try:
-            with here:  # nothing else is safe from a signal's handler that raises
+            with self._at_disk.here():
                 spool.sync(sequence)
         except SpoolWriteError as error:
             error.event_id = event_id
@@ -290,7 +311,12 @@ class Writer:
             self._changed.notify_all()
 
     def wait_until_acknowledged(self, sequence: int, timeout: float) -> bool:
-        """Wait until OpenSearch has everything up to *sequence*; true when it came in time."""
+        """Wait until OpenSearch has everything up to *sequence*; true when it came in time.
+
+        Not in the handler of a signal that interrupted a sync, which says how it is.
+        """
+        if self._at_disk.is_here():
+            return self.acknowledged >= sequence
         with self._lock:
             return self._wait_until(lambda: self.acknowledged >= sequence, timeout)
 
@@ -333,10 +359,12 @@ class Writer:
         In the handler of a signal that interrupted it, it is closed for more events alone, and given up when the
         process ends.
         """
+        self._closed = True
+        if self._at_disk.is_here():
+            return self.waiting
         with self._lock:
-            self._closed = True
             self._changed.notify_all()
-            if self._is_busy or self._is_at_disk():
+            if self._is_busy:
                 return self.waiting
             try:
                 self._is_busy = True

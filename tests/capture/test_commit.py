@@ -1,5 +1,7 @@
 """Threads that share a write and a sync: who waits for whom, and what each is told."""
 
+import contextlib
+import ctypes
 import os
 import random
 import sys
@@ -13,7 +15,7 @@ from audit_logging.capture.trail import Trail
 from audit_logging.capture.writer import Writer
 from audit_logging.errors import SpoolFullError, SpoolWriteError
 from audit_logging.settings import Settings
-from tests.faults.interrupting import document, messages_in
+from tests.faults.interrupting import document, events_in, messages_in, run_at, send_never
 from tests.spool.conftest import fill, small_disk  # noqa: F401 - a fixture
 from tests.waiting import until
 
@@ -40,9 +42,9 @@ class Disk:
         self.threads = []
         self.amid_sync, self.go_on = threading.Event(), threading.Event()
 
-    def write(self, event):
-        self.written.append(event.event_id)
-        return len(self.written)
+    def write(self, turn):
+        self.written.append(turn.document.event_id)
+        turn.sequence = len(self.written)
 
     def sync(self, sequence):
         self.syncs.append(sequence)
@@ -70,6 +72,15 @@ class Disk:
         for thread in self.threads:
             thread.join(SECONDS)
             assert not thread.is_alive(), "a thread was forgotten"
+
+
+def end(group, threads):
+    """Wait for the threads; those that wait for one that is gone are told so."""
+    for thread in threads:
+        thread.join(SECONDS)
+        assert not thread.is_alive(), "a thread was forgotten"
+        group._expected = 0
+        group._wake_first()
 
 
 @pytest.fixture
@@ -118,10 +129,11 @@ def test_an_error_is_told_to_the_one_whose_event_it_cost(disk, monkeypatch):
     """The others are served all the same."""
     write = disk.write
 
-    def refuse(event):
-        if event.event_id == "b":
-            raise SpoolWriteError("no room", event_id="b", state="refused")
-        return write(event)
+    def refuse(turn):
+        if turn.document.event_id == "b":
+            turn.error = SpoolWriteError("no room", event_id="b", state="refused")
+        else:
+            write(turn)
 
     monkeypatch.setattr(disk.commit, "_write", refuse)
     disk.start("first", *"abc")
@@ -130,9 +142,112 @@ def test_an_error_is_told_to_the_one_whose_event_it_cost(disk, monkeypatch):
     assert disk.told == {"first": 1, "a": 2, "c": 3}
 
 
+def test_the_trouble_of_who_writes_is_its_own(tmp_path, monkeypatch):
+    """A thread deep in recursion writes for another: that one hears nothing of it, and each event is there once."""
+    monkeypatch.setattr(commit, "_LONGEST_WAIT_SECONDS", SECONDS)
+    trail = Trail(Settings.load(spool_dir=tmp_path, ship=False, durability="disk", signing=False))
+    returned, raised = [trail.emit("user.login", {})], []
+    group = trail._writer._commit
+
+    def deep(levels):
+        return deep(levels - 1) if levels else trail.emit("user.login", {})
+
+    def emit_at(levels):
+        with contextlib.suppress(RecursionError):
+            returned.append(deep(levels))
+
+    def emit():
+        try:
+            returned.append(trail.emit("user.login", {}))
+        except BaseException as error:
+            raised.append(error)
+
+    limit = sys.getrecursionlimit()
+    for levels in range(limit - 60, limit - 5):
+        group._expected, group._seconds = 2, SECONDS
+        threads = [threading.Thread(target=emit), threading.Thread(target=emit_at, args=(levels,))]
+        for thread in threads:
+            thread.start()
+            until(lambda: group._waiting or len(returned) > 1 or raised)  # the first is there before the second
+        end(group, reversed(threads))
+    assert raised == []
+    assert not any(lock.locked() for lock in group.members.values())
+    trail.shutdown(0)
+    found = [event["event"]["id"] for event in events_in(tmp_path)]
+    assert set(returned) <= set(found)
+    assert len(set(found)) == len(found)
+
+
+@pytest.mark.slow
+def test_who_writes_is_broken_off_at_any_moment(tmp_path, monkeypatch):
+    """By an exception that is set into its thread: the others go on, and their events are there once."""
+    monkeypatch.setattr(commit, "_LONGEST_WAIT_SECONDS", 2)
+    writer = Writer(Settings.load(spool_dir=tmp_path, ship=False))
+    writer.append(document("begin"))
+    group, told, struck = writer._commit, {}, []
+
+    def strike():
+        struck.append(None)
+        identifier = ctypes.c_ulong(threading.get_ident())
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(identifier, ctypes.py_object(KeyboardInterrupt))
+
+    def emit(name, moment=0):
+        try:
+            if moment:
+                run_at(moment, strike)
+            writer.sync(writer.commit(document(name)), name)
+            told[name] = "safe"
+        except BaseException as error:
+            told[name] = type(error)
+        finally:
+            send_never()
+
+    for moment in range(1, 10_000):
+        known = len(struck)
+        group._expected, group._seconds = 3, SECONDS
+        threads = [
+            threading.Thread(target=emit, args=arguments, daemon=True)
+            for arguments in ((f"{moment} a",), (f"{moment} b",), (f"{moment} broken", moment))
+        ]
+        for place, thread in enumerate(threads):
+            thread.start()
+            until(lambda: place == 2 or len(group._waiting) > place or f"{moment} a" in told)  # noqa: B023
+        end(group, reversed(threads))
+        if len(struck) == known:
+            break
+    writer.close()
+    assert len(struck) > 50
+    assert {told[name] for name in told if "broken" not in name} == {"safe"}
+    found = messages_in(tmp_path)
+    assert {name for name in told if told[name] == "safe"} <= set(found)
+    assert len(set(found)) == len(found)
+
+
+def test_threads_share_while_there_is_room_for_their_events(tmp_path, monkeypatch):
+    """However small the spool is."""
+    writer = Writer(Settings.load(spool_dir=tmp_path, ship=False, spool_max_bytes=500_000))
+    writer.append(document("begin"))
+    join, given_back = writer._commit.join, []
+
+    def look(event):
+        sequence = join(event)
+        given_back.append(event.event_id) if not sequence else None
+        return sequence
+
+    monkeypatch.setattr(writer._commit, "join", look)
+    threads = [threading.Thread(target=writer.commit, args=(document(name),)) for name in "abcd"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(SECONDS)
+    assert given_back == []
+    assert writer.sequence == 5
+    writer.close()
+
+
 def test_what_must_wait_is_given_back(disk, monkeypatch):
     """Where nothing was written, nothing is synced."""
-    monkeypatch.setattr(disk.commit, "_write", lambda _: 0)
+    monkeypatch.setattr(disk.commit, "_write", lambda _: None)
     disk.amid_sync.set()
     disk.join("a")
     assert disk.told == {"a": 0}
@@ -171,6 +286,30 @@ def test_a_leader_that_is_broken_off_before_it_wrote_takes_its_event_back(disk, 
     assert disk.told == {"a": 1, "b": 2}
 
 
+@pytest.mark.parametrize("step", ["_take", "_serve"])
+def test_who_is_forgotten_looks_for_itself(disk, monkeypatch, step):
+    """Where an exception strikes the leader so that it knows of nobody any more. What it wrote is not written again."""
+    go, strikes = getattr(disk.commit, step), [0, 1]
+
+    def strike(turns):
+        go(turns)
+        if strikes.pop(0):
+            turns.clear()
+            monkeypatch.undo()
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(disk.commit, step, strike)
+    disk.start("first", *"abc")
+    disk.end()
+    assert isinstance(disk.told.pop("a"), KeyboardInterrupt)
+    assert disk.told.keys() == {"first", "b", "c"}
+    assert {name: disk.written[sequence - 1] for name, sequence in disk.told.items()} == {
+        name: name for name in disk.told
+    }
+    assert len(set(disk.written)) == len(disk.written)
+    assert max(disk.told.values()) <= max(disk.syncs)
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_nobody_is_forgotten(seed):
     """Threads that come and go at random, while Python changes between them as often as it can."""
@@ -178,10 +317,10 @@ def test_nobody_is_forgotten(seed):
     written, told = [], []
     lock = threading.Lock()
 
-    def write(event):
+    def write(turn):
         with lock:  # which makes the leader wait at times
-            written.append(event.event_id)
-            return len(written)
+            written.append(turn.document.event_id)
+            turn.sequence = len(written)
 
     commit = GroupCommit(write, lambda _: os.sched_yield())
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import orjson
 import pytest
 
+from audit_logging.capture import trail as trails
 from audit_logging.capture.trail import Trail
 from audit_logging.errors import SettingsError
 from audit_logging.integrity.heads import Heads
@@ -21,7 +22,7 @@ from audit_logging.integrity.signature import is_signed
 from audit_logging.settings import Settings
 from audit_logging.spool.directory import SpoolDirectory
 from audit_logging.spool.reader import SpoolReader
-from tests.waiting import until
+from tests.waiting import is_in, until
 
 ROOT = Path(__file__).parents[2]
 
@@ -121,6 +122,27 @@ class TestChain:
         assert {(own(events)[0], own(events)[-1]) for events in chains} == {("audit.started", "audit.stopped")}
         assert sum(own(events).count("") for events in chains) == len(emitted)
 
+    @pytest.mark.parametrize("part", ["DocumentBuilder", "Writer", "HealthProbe", "Checkpoints", "Signer"])
+    def test_who_emits_while_the_next_chain_is_made_begins_it_or_is_in_the_last(self, settings, monkeypatch, part):
+        trail = Trail(settings)
+        trail.emit("user.login", {})
+        make = getattr(trails, part)
+
+        def make_meanwhile(*arguments):
+            thread.start()
+            until(lambda: not thread.is_alive() or is_in(thread, "_start_chain", "_begin"))  # where it waits for this
+            return make(*arguments)
+
+        thread = threading.Thread(target=trail.emit, args=("user.login", {}))
+        monkeypatch.setattr(trails, part, make_meanwhile)
+        trail.shutdown(1)
+        monkeypatch.undo()
+        thread.join()
+        trail.shutdown(1)
+        chains = spooled(settings).values()
+        assert {(own(events)[0], own(events)[-1]) for events in chains} == {("audit.started", "audit.stopped")}
+        assert sum(own(events).count("") for events in chains) == 2
+
     def test_a_full_spool_refuses_events_and_not_the_end(self, settings):
         trail = Trail(settings.model_copy(update={"spool_max_bytes": 1 << 20, "spool_block_seconds": 0.0}))
         with pytest.raises(Exception, match="is full"):
@@ -146,7 +168,7 @@ import os
 from pathlib import Path
 import audit_logging as audit
 from audit_logging.capture.configuration import current_trail
-from tests.waiting import until
+from tests.waiting import is_in, until
 audit.configure(home={str(settings.home)!r}, signing=True, console=False, ship=False, checkpoint_seconds=1)
 log = audit.get_logger()
 log.user_login(user_id="parent")

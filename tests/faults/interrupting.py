@@ -36,7 +36,7 @@ def nobody_traces():
 
 
 @contextmanager
-def _never_stuck() -> Iterator[None]:
+def never_stuck() -> Iterator[None]:
     """Fail where a handler waits for what it interrupted: taking a lock ends when another handler raises."""
 
     def fail(*_: object) -> None:
@@ -103,7 +103,7 @@ def at_every_moment(act: Callable[[], object], handled: list, *, step: int = 1) 
         handled: What the handler adds something to.
         step: How many moments later.
     """
-    with _never_stuck():
+    with never_stuck():
         for moment in range(1, 100_000, step):
             signal.setitimer(signal.ITIMER_REAL, STUCK_SECONDS)
             known = len(handled)

@@ -3,6 +3,9 @@
 None may wait for what it interrupted: that goes on only when the handler has returned.
 """
 
+import contextlib
+import os
+import signal
 import threading
 
 import pytest
@@ -21,10 +24,12 @@ from tests.faults.interrupting import (  # noqa: F401 - one is a fixture
     events_in,
     handling,
     messages_in,
+    never_stuck,
     nobody_traces,
     run_at,
     send_never,
 )
+from tests.waiting import is_in, until
 
 
 @pytest.fixture
@@ -79,6 +84,49 @@ def test_a_handler_that_emits_amid_a_sync(interrupted, durability, times):
         at_every_moment(lambda: interrupted.write(durability="disk"), handled, step=times // 6 or 1)
     assert len(handled) > 20
     assert len(SpoolDirectory(interrupted.settings.spool_path).writers()) > 5, "some were in the middle"
+    interrupted.check()
+
+
+@pytest.mark.parametrize("what", ["emit", "close", "flush"])
+def test_a_handler_amid_a_sync_that_another_thread_waits_for(interrupted, monkeypatch, what):
+    """It wants the writer's lock, whose holder begins a segment and so waits for the sync that is interrupted."""
+    acts = {
+        "emit": interrupted.write,
+        "close": interrupted.end,
+        "flush": lambda: interrupted.writer.wait_until_acknowledged(1, 1),
+    }
+    fdatasync, handled, others = os.fdatasync, [], []
+    interrupted.write()
+
+    def emit():
+        with contextlib.suppress(WriterClosedError):
+            while not handled:
+                others.append(f"other {len(others)}")
+                interrupted.writer.append(document(others[-1] + "x" * 300))
+            return
+        others.pop()
+
+    other = threading.Thread(target=emit, daemon=True)
+
+    def handle(*_):
+        acts[what]()
+        handled.append(None)
+
+    def interrupt(descriptor):
+        if threading.current_thread() is threading.main_thread() and other.ident is None:
+            other.start()
+            until(lambda: is_in(other, "roll"))
+            signal.raise_signal(signal.SIGUSR1)
+        fdatasync(descriptor)
+
+    monkeypatch.setattr(os, "fdatasync", interrupt)
+    with handling(handle), never_stuck():
+        signal.setitimer(signal.ITIMER_REAL, STUCK_SECONDS)
+        interrupted.write(durability="disk")
+    other.join(STUCK_SECONDS)
+    assert handled
+    assert not other.is_alive()
+    interrupted.written += others
     interrupted.check()
 
 
