@@ -1,5 +1,6 @@
 """uWSGI, which forks without telling Python: each worker notices, and is a writer of its own."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -31,15 +32,30 @@ def get_many(port, path, times):
 
 
 def stop(master):
-    """End it, as systemd does: all its processes. A worker misses the signal while it starts, so it is sent again."""
-    for _ in range(20):
+    """End it, as systemd does: all its processes, within 90 s. A worker misses the signal while it starts.
+
+    So it is sent again. A worker ends its Python in the handler of that signal, and seldom hangs there; uWSGI kills it
+    after 60 s (worker-reload-mercy).
+    """
+    for _ in range(60):
         os.killpg(master.pid, signal.SIGTERM)
         try:
             master.wait(1.5)
             return
         except subprocess.TimeoutExpired:
             continue
-    raise AssertionError("it does not end")
+    raise AssertionError(f"it does not end: {states_of(master)}")
+
+
+def states_of(master):
+    """Return what is left of its processes, and in which call each of their threads is."""
+    left = {}
+    for status in Path("/proc").glob("[0-9]*/task/[0-9]*/status"):
+        with contextlib.suppress(OSError):  # it has ended
+            if os.getpgid(int(status.parts[2])) == master.pid:
+                signals = [line for line in status.read_text().splitlines() if line.startswith(("State", "Sig", "Shd"))]
+                left[status.parent.relative_to("/proc")] = (*signals, (status.parent / "syscall").read_text())
+    return left
 
 
 @pytest.mark.parametrize(
