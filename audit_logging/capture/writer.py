@@ -141,8 +141,7 @@ class Writer:
                     self._chain.advance(sealed)
                     self._unsettled = None
                     if signer is not None:
-                        signer.keep(self._chain.writer, sealed.payload)
-                        self._closed = last
+                        self._keep_signed(sealed, signer, last=last)
                 finally:
                     self._is_busy = False
                 if awaited:
@@ -151,6 +150,11 @@ class Writer:
         except SpoolWriteError as error:
             error.event_id = document.event_id
             raise
+
+    def _keep_signed(self, sealed: SealedDocument, signer: Signer, *, last: bool) -> None:
+        signer.keep(self._chain.writer, sealed.payload)
+        if last:  # and never unset, since another thread may be closing it
+            self._closed = True
 
     def commit(self, document: Document) -> int:
         """Do the same as :meth:`append` together with what other threads commit meanwhile, and sync once for all.

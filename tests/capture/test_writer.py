@@ -11,6 +11,7 @@ from audit_logging.settings import Settings
 from audit_logging.spool.directory import SpoolDirectory
 from audit_logging.spool.reader import SpoolReader
 from audit_logging.spool.refusals import Refusals
+from tests.waiting import until
 
 CANONICAL = b'{"@timestamp":"2026-01-01T00:00:00.000000Z","audit":{"schema":"1"},"message":"%s"}' % (b"x" * 1000)
 LIMIT = 1 << 16
@@ -203,3 +204,21 @@ class TestWhoShips:
         for directory in claimed:
             directory.release()
         assert writer.close() == 1
+
+
+def test_a_signed_event_does_not_open_what_is_being_closed(writer):
+    """A second life under the same id would number its events anew."""
+
+    class Signer:
+        def sign(self, sealed):
+            return sealed
+
+        def keep(self, *_):
+            closing.start()
+            until(lambda: writer._closed)
+
+    closing = threading.Thread(target=writer.close)
+    writer.append(document(), signer=Signer())
+    closing.join()
+    with pytest.raises(WriterClosedError):
+        append(writer)
