@@ -1,4 +1,4 @@
-# Everything below sets up what it needs: a machine with Python >= 3.10 is enough.
+# Everything below sets up what it needs: a machine with Python >= 3.11 is enough.
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/

@@ -79,7 +79,7 @@ def test_the_five_minutes_of_the_readme_work(settings, monkeypatch, capfd):
     monkeypatch.setenv("AUDIT_OPENSEARCH_URL", settings.opensearch_url[0])
     monkeypatch.setenv("AUDIT_STREAM", settings.stream)
     lines = [line[2:] for line in block.splitlines()]
-    assert lines[0] == "pip install 'audit-logging[all]'"
+    assert lines[0] == "pip install '.[all]'"
     assert (lines[1], lines[-1]) == ("audit-logging server up", "audit-logging server down")
     printed = {}
     for line in lines[2:-1]:

@@ -18,6 +18,8 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name not in {"click", "rich"}:
             raise
-        sys.stderr.write("Error: The command line needs two more packages: pip install 'audit-logging[cli]'\n")
+        from audit_logging._version import install_command
+
+        sys.stderr.write(f"Error: The command line needs two more packages: {install_command('cli')}\n")
         sys.exit(WRONG_USE)
     run()

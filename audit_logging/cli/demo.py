@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from audit_logging._version import install_command
 from audit_logging.errors import AuditError, LocalServerError, UnreachableError
 from audit_logging.settings import ENVIRONMENT_PREFIX, Settings
 from audit_logging.spool.segment import SUFFIX as SEGMENT_SUFFIX
@@ -84,7 +85,7 @@ def demo(*, keep: bool, count: int) -> None:
 def _require_extra() -> None:
     missing = [name for name in ("httpx", "uvicorn", "fastapi") if importlib.util.find_spec(name) is None]
     if missing:
-        raise LocalServerError(f"The demo needs {', '.join(missing)}: pip install 'audit-logging[demo]'.")
+        raise LocalServerError(f"The demo needs {', '.join(missing)}: {install_command('demo')}.")
 
 
 @contextmanager

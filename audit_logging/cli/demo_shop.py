@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
+from audit_logging._version import install_command
 from audit_logging.errors import LocalServerError
 
 if TYPE_CHECKING:
@@ -93,7 +94,9 @@ def find_examples() -> Path:
     for directory in (package.parent / "examples", package / "examples"):
         if (directory / "shop" / "app.py").exists():
             return directory
-    raise LocalServerError("The example shop is missing from this installation; install audit-logging[all] again.")
+    raise LocalServerError(
+        f"The example shop is missing from this installation. Reinstall it: {install_command('all')}."
+    )
 
 
 def serve(directory: str, descriptor: int) -> None:

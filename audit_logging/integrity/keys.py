@@ -18,6 +18,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from audit_logging._version import install_command
 from audit_logging.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 KEY_ID_DIGITS = 16
 PUBLIC_SUFFIX = ".pub"
 
-_INSTALL = "Signatures need the package cryptography: pip install 'audit-logging[integrity]'"
+_INSTALL = f"Signatures need the package cryptography: {install_command('integrity')}"
 
 
 class SigningKey:

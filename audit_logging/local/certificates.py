@@ -6,6 +6,7 @@ import datetime as dt
 import ipaddress
 from typing import TYPE_CHECKING
 
+from audit_logging._version import install_command
 from audit_logging.errors import LocalServerError
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def write_certificates(directory: Path, *, hosts: Iterable[str] = ("localhost", 
         from cryptography.hazmat.primitives import serialization
         from cryptography.hazmat.primitives.asymmetric import ec
     except ImportError:
-        raise LocalServerError("A secured server needs more packages: pip install 'audit-logging[local]'.") from None
+        raise LocalServerError(f"A secured server needs more packages: {install_command('local')}.") from None
 
     authority_key, node_key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8

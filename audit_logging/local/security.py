@@ -6,6 +6,7 @@ import json
 import secrets
 from typing import TYPE_CHECKING, Any
 
+from audit_logging._version import install_command
 from audit_logging.errors import LocalServerError
 from audit_logging.local.certificates import NODE_NAME, write_certificates
 
@@ -116,6 +117,6 @@ def _hash(password: str) -> str:
     try:
         import bcrypt
     except ImportError:
-        raise LocalServerError("A secured server needs more packages: pip install 'audit-logging[local]'.") from None
+        raise LocalServerError(f"A secured server needs more packages: {install_command('local')}.") from None
     hashed: str = bcrypt.hashpw(password.encode(), bcrypt.gensalt(10, prefix=b"2a")).decode()
     return hashed

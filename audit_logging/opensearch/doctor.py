@@ -7,10 +7,13 @@ tried on what does not exist.
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, distribution
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from audit_logging._version import DISTRIBUTION, FOREIGN_DISTRIBUTION
 from audit_logging.errors import CredentialsError, OpenSearchError, SettingsError, UnreachableError
 from audit_logging.opensearch.capabilities import OLDEST_SUPPORTED, Capabilities, server_time
 from audit_logging.opensearch.check import Check
@@ -64,7 +67,7 @@ def diagnose(settings: Settings) -> Diagnosis:
         >>> [check.name for check in diagnose(Settings.load()).problems]  # doctest: +SKIP
         ['server']
     """
-    checks = [*check_spool(settings), check_signing(settings), *_transport(settings)]
+    checks = [*_installation(), *check_spool(settings), check_signing(settings), *_transport(settings)]
     try:
         client = Client(settings)
     except SettingsError as error:  # no URL, or files for TLS that cannot be used
@@ -84,6 +87,18 @@ def diagnose(settings: Settings) -> Diagnosis:
     finally:
         client.close()
     return Diagnosis(tuple(checks), answered=True)
+
+
+def _installation() -> Iterator[Check]:
+    with suppress(PackageNotFoundError):
+        foreign = distribution(FOREIGN_DISTRIBUTION)
+        yield Check(
+            "installation",
+            "problem",
+            f"The distribution {FOREIGN_DISTRIBUTION} {foreign.version} is installed too. It has the same import name,"
+            " so its files and ours overwrite each other.",
+            f"Run `pip uninstall {FOREIGN_DISTRIBUTION}`, then reinstall {DISTRIBUTION}.",
+        )
 
 
 def _transport(settings: Settings) -> Iterator[Check]:

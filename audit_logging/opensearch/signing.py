@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 from typing import TYPE_CHECKING, Final
 
+from audit_logging._version import install_command
 from audit_logging.errors import SettingsError
 from audit_logging.integrity.keys import check_key
 from audit_logging.opensearch.check import Check
@@ -26,7 +27,7 @@ def check_signing(settings: Settings) -> Check:
             NAME,
             "warning",
             f"Nothing is signed, {why}: the end of the trail, or a whole writer, could be removed unnoticed.",
-            "Install audit-logging[integrity], and leave the setting `signing` as it is.",
+            f"Install cryptography, and leave the setting `signing` as it is: {install_command('integrity')}.",
         )
     path = settings.signing_key_path
     try:

@@ -21,6 +21,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final
 
+from audit_logging._version import install_command
 from audit_logging.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class Protection:
             from cryptography.hazmat.primitives.ciphers.aead import AESGCM
         except ImportError as error:
             raise SettingsError(
-                "Protected fields need the package `cryptography`: pip install 'audit-logging[privacy]'."
+                f"Protected fields need the package `cryptography`: {install_command('privacy')}."
             ) from error
         self._keys = keys
         self._aead_of = lru_cache(maxsize=1000)(AESGCM)

