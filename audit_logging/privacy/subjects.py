@@ -35,6 +35,8 @@ CREATE TABLE IF NOT EXISTS subject (token TEXT PRIMARY KEY, key BLOB NOT NULL, m
 CREATE TABLE IF NOT EXISTS store (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 """
 
+_inherited: Final[list[sqlite3.Connection]] = []
+
 
 class SubjectKeys:
     """Keys by person. Thread-safe; a forked child opens the file anew.
@@ -122,7 +124,8 @@ class SubjectKeys:
     def _open(self) -> sqlite3.Connection:
         if self._connection is not None and self._process == os.getpid():
             return self._connection
-        # A connection that was opened before a fork must not be used after it, nor closed (SQLite, "How to corrupt").
+        self._abandon()
+        connection = None
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
@@ -134,9 +137,17 @@ class SubjectKeys:
             connection.execute("INSERT OR IGNORE INTO store VALUES ('token key', ?)", (secrets.token_bytes(KEY_BYTES),))
             (self._token_key,) = connection.execute("SELECT value FROM store WHERE name = 'token key'").fetchone()
         except (OSError, sqlite3.Error) as error:
+            if connection is not None:
+                connection.close()
             raise self._unusable(error) from error
         self._connection, self._process, self._keys = connection, os.getpid(), {}
         return connection
+
+    def _abandon(self) -> None:
+        """Keep a connection of before a fork: it must be neither used nor closed (SQLite, "How to corrupt", 2.6)."""
+        if self._connection is not None:
+            _inherited.append(self._connection)
+            self._connection = None
 
     def _unusable(self, error: Exception) -> SettingsError:
         return SettingsError(
@@ -149,7 +160,13 @@ class SubjectKeys:
         with self._lock:
             if self._connection is not None and self._process == os.getpid():
                 self._connection.close()
-            self._connection, self._process = None, 0
+                self._connection = None
+            self._abandon()
+            self._process = 0
+
+    def __del__(self) -> None:
+        """Close the file with its last user; from 3.13 on Python warns of a connection that is left open."""
+        self.close()
 
     def __repr__(self) -> str:
         return f"SubjectKeys({str(self._path)!r})"
