@@ -1,10 +1,12 @@
 # Everything below sets up what it needs: a machine with Python >= 3.11 is enough.
 PYTHON ?= python3
 VENV := .venv
+PYTHONS := .venv-pythons
 RUN := $(VENV)/bin/
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test quick check format bench docs clean
+
+.PHONY: help setup demo test quick pythons lowest check format bench docs clean
 
 help:  ## Show the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
@@ -40,6 +42,18 @@ test: check  ## Everything, against real OpenSearch servers, with coverage
 	$(RUN)coverage combine -q
 	$(RUN)coverage report
 
+$(PYTHONS)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(PYTHONS)
+	$(PYTHONS)/bin/pip install --quiet --upgrade 'pip>=25.1'
+	$(PYTHONS)/bin/pip install --quiet --group pythons
+	@touch $@
+
+pythons: $(PYTHONS)/.ready  ## The fast tests on every supported Python that is installed
+	PATH="$(CURDIR)/$(PYTHONS)/bin:$$PATH" $(PYTHONS)/bin/nox --session pythons
+
+lowest: $(PYTHONS)/.ready  ## The fast tests with the lowest allowed version of each dependency
+	PATH="$(CURDIR)/$(PYTHONS)/bin:$$PATH" $(PYTHONS)/bin/nox --session lowest
+
 docs: setup  ## Regenerate the generated pages
 	$(RUN)python docs/generate.py
 
@@ -47,4 +61,4 @@ bench: setup  ## Measure, side by side with the alternatives (one alone: make be
 	$(RUN)python -m bench $(NAME)
 
 clean:  ## Remove what was made here
-	rm -rf $(VENV) build dist .coverage* htmlcov .hypothesis .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(PYTHONS) .nox build dist .coverage* htmlcov .hypothesis .mypy_cache .ruff_cache .pytest_cache

@@ -13,7 +13,7 @@ from tests.faults.interrupting import events_in
 KILLS = 40
 
 APPLICATION = """
-    import os, random, signal, sys, threading, time
+    import itertools, os, random, signal, sys, threading, time
     import audit_logging as audit
 
     spool, kills, seed = sys.argv[1:]
@@ -22,17 +22,23 @@ APPLICATION = """
     log = audit.get_logger()
 
     def emit():
-        while True:
+        for number in itertools.count():
             os.write(1, log.user_login(user_id=str(os.getpid()), reason="x" * 300).encode() + b"\\n")
+            if number == 10:
+                os.write(begin, b".")
 
     for _ in range(int(kills)):
+        began, begin = os.pipe()
         if not (process := os.fork()):
             for _ in range(12):
                 threading.Thread(target=emit).start()
             signal.pause()
+        os.read(began, 1)  # however busy the machine is, every child emits a while before it is killed
         time.sleep(chance.uniform(0.0, 0.06))
         os.kill(process, signal.SIGKILL)
         os.waitpid(process, 0)
+        os.close(began)
+        os.close(begin)
 """
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import ipaddress
+from importlib.metadata import version
 
 import httpx
 import pytest
@@ -15,6 +16,7 @@ from audit_logging.errors import SettingsError
 from audit_logging.integrations.asgi import AuditMiddleware
 
 log = audit.get_logger()
+STARLETTE = tuple(map(int, version("starlette").split(".")[:2]))
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
@@ -144,7 +146,7 @@ def test_concurrent_requests_do_not_see_each_other():
     app = make_app()
 
     async def both():
-        app.state.barrier = asyncio.Barrier(2) if hasattr(asyncio, "Barrier") else _Pair()
+        app.state.barrier = asyncio.Barrier(2)
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://shop.example") as http:
             await asyncio.gather(http.get("/meet/ann"), http.get("/meet/bob"))
@@ -155,19 +157,6 @@ def test_concurrent_requests_do_not_see_each_other():
         assert event["user"]["id"] == event["audit"]["metadata"]["seen"]
     assert {event["user"]["id"] for event in events.of("api.call")} == {"ann", "bob"}
     assert len({event["http"]["request"]["id"] for event in events}) == 2
-
-
-class _Pair:
-    """asyncio.Barrier(2) for Python 3.10."""
-
-    def __init__(self):
-        self.waiting, self.both = 0, asyncio.Event()
-
-    async def wait(self):
-        self.waiting += 1
-        if self.waiting == 2:
-            self.both.set()
-        await self.both.wait()
 
 
 def test_hostile_headers_stay_harmless():
@@ -205,7 +194,8 @@ def test_other_scopes_pass_through_untouched():
     ("path", "endpoint"),
     [
         ("/v1/acme/items/7", "/v1/{tenant}/items/{item}"),
-        ("/mounted/items/7", "/mounted/items/{item:int}"),
+        # Starlette names the route of a request itself from 1.8 on; before, only FastAPI did.
+        ("/mounted/items/7", "/mounted/items/{item:int}" if STARLETTE >= (1, 8) else "/mounted/items/7"),
         ("/mounted/nothing", "/mounted/nothing"),
         ("/v1/acme/items", "/v1/acme/items"),
     ],
