@@ -106,6 +106,14 @@ class Settings(BaseSettings):
         " `setup --dashboards`; user, password and TLS files are those of OpenSearch.",
     )
 
+    dashboards_tenant: str = Field(
+        "global",
+        min_length=1,
+        pattern=r"^[\w .@-]+$",
+        description="Tenant of OpenSearch Dashboards that `setup --dashboards` uses: `global`, `private` or a name."
+        " It is ignored where there are no tenants.",
+    )
+
     home: Path = Field(
         default_factory=default_home, description="Where the local server, caches and state live (a directory)."
     )

@@ -51,6 +51,9 @@ TIME_AXIS = {
     "useNormalizedOpenSearchInterval": True,
 }
 
+DATASET = {"id": DEFAULT_STREAM, "timeFieldName": "@timestamp", "title": DEFAULT_STREAM, "type": "INDEX_PATTERN"}
+"""What a saved search is over. With query enhancements on, Dashboards asks its query for this, not its references."""
+
 SEARCH_INDEX = "kibanaSavedObjectMeta.searchSourceJSON.index"
 
 
@@ -159,7 +162,9 @@ def _meta_field(name: str) -> Json:
 
 
 def _search(search: Json) -> Json:
-    source = _search_source(search["query"]) | {
+    source = _search_source(search["query"])
+    source["query"]["dataset"] = DATASET
+    source |= {
         "highlightAll": True,
         "indexRefName": SEARCH_INDEX,
         "version": True,

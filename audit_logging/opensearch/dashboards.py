@@ -7,7 +7,8 @@ are left alone.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import orjson
 
@@ -59,8 +60,10 @@ def set_up_dashboards(settings: Settings, *, dry_run: bool = False) -> SetupRepo
     with DashboardsClient(settings) as client:
         before = client.read(wanted)
         steps = tuple(_step(item, found) for item, found in zip(wanted, before, strict=True))
-        address = f"The dashboard is at {client.url}/app/dashboards#/view/{wanted[-1]['id']}"
-        report = SetupReport(settings.stream, dry_run=True, steps=steps, notes=(address,))
+        _insist_on_the_workspace(client, before)
+        report = SetupReport(
+            settings.stream, dry_run=True, steps=steps, notes=_notes(client, settings, wanted[-1]["id"])
+        )
         if dry_run:
             return replace(report, notes=())
         if report.changed:
@@ -80,7 +83,52 @@ def _step(wanted: SavedObject, found: SavedObject | None) -> Step:
 
 def _content(item: SavedObject) -> tuple[object, object]:
     references = {(each["name"], each["type"], each["id"]) for each in item.get("references", ())}
-    return item.get("attributes"), references
+    return _meaning(item.get("attributes")), references
+
+
+def _meaning(value: Any) -> Any:
+    """Return an attribute as it is compared: JSON parsed, without nulls and without counts of use.
+
+    Dashboards writes both into the fields of an index pattern while it is merely used.
+    """
+    if isinstance(value, dict):
+        return {name: _meaning(each) for name, each in value.items() if each is not None and name != "count"}
+    if isinstance(value, list):
+        return [_meaning(each) for each in value]
+    if isinstance(value, str) and value[:1] in {"{", "["}:
+        try:
+            return _meaning(orjson.loads(value))
+        except orjson.JSONDecodeError:
+            return value
+    return value
+
+
+def _insist_on_the_workspace(client: DashboardsClient, found: list[SavedObject | None]) -> None:
+    """Refuse where an object exists outside the workspace that the URL names.
+
+    Dashboards shows no such object there, and an import makes a copy under a random id, with every run.
+    """
+    workspace = client.workspace
+    elsewhere = [item for item in found if item and workspace and workspace not in (item.get("workspaces") or ())]
+    if elsewhere:
+        first = elsewhere[0]
+        others = ", ".join(first.get("workspaces") or ()) or "none"
+        raise OpenSearchError(
+            f"{len(elsewhere)} of {len(found)} objects exist in OpenSearch Dashboards at {client.url} outside the"
+            f" workspace {workspace!r}, for example the {KINDS[first['type']]} {first['id']!r} (in: {others})."
+            " Assign them to this workspace or delete them, then run the set-up again; nothing was changed."
+        )
+
+
+def _notes(client: DashboardsClient, settings: Settings, dashboard: str) -> tuple[str, ...]:
+    tenant = quote(settings.dashboards_tenant)
+    notes = [f"The dashboard is at {client.url}/app/dashboards?security_tenant={tenant}#/view/{dashboard}"]
+    if client.workspace is None and client.has_workspaces():
+        notes.append(
+            "Workspaces are enabled in this OpenSearch Dashboards: objects outside a workspace cannot be opened. Set"
+            f" dashboards_url (AUDIT_DASHBOARDS_URL) to the workspace's URL, such as {client.url}/w/<id>."
+        )
+    return tuple(notes)
 
 
 def _insist_on_all_stored(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -27,10 +28,14 @@ if TYPE_CHECKING:
 
 SavedObject = dict[str, Any]
 
+_WORKSPACE = re.compile(r"/w/([^/]+)$")
+WORKSPACES = "/api/workspaces/_list"
 BULK_GET = "/api/saved_objects/_bulk_get"
 IMPORT = "/api/saved_objects/_import?overwrite=true"
 FILE_NAME = "audit.ndjson"
 """Dashboards refuses a file of another extension."""
+
+NEEDS_2_19 = " It must be version 2.19 or newer."
 
 TOLD_ERRORS = 3
 """How many of an import's errors are told; one cause often fails all of them."""
@@ -52,8 +57,10 @@ class DashboardsClient:
                 " http://127.0.0.1:5601."
             )
         self.url = settings.dashboards_url.rstrip("/")
-        # `securitytenant`: the tenant that every user sees; ignored where there are no tenants.
-        self._headers = {"osd-xsrf": "true", "securitytenant": "global"}
+        workspace = _WORKSPACE.search(self.url)
+        self.workspace = workspace[1] if workspace else None
+        """The workspace that the URL names, if any."""
+        self._headers = {"osd-xsrf": "true", "securitytenant": settings.dashboards_tenant}
         if settings.opensearch_username is not None:
             password = settings.opensearch_password.get_secret_value() if settings.opensearch_password else ""
             pair = f"{settings.opensearch_username}:{password}".encode()
@@ -70,7 +77,13 @@ class DashboardsClient:
         """
         wanted = [{"id": item["id"], "type": item["type"]} for item in objects]
         answer = self._send(BULK_GET, {"Content-Type": "application/json"}, body=orjson.dumps(wanted))
-        found = {(item["type"], item["id"]): item for item in answer["saved_objects"]}
+        items = answer.get("saved_objects")
+        if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+            raise UnreachableError(
+                f"OpenSearch Dashboards at {self.url} answered without saved_objects. Is a proxy or another program"
+                " answering in its place?"
+            )
+        found = {(item.get("type"), item.get("id")): item for item in items}
         return [self._present(found.get((item["type"], item["id"]))) for item in objects]
 
     def _present(self, found: SavedObject | None) -> SavedObject | None:
@@ -98,11 +111,29 @@ class DashboardsClient:
         if not answer.get("success"):
             errors = answer.get("errors") or []
             told = "; ".join(map(_explain, errors[:TOLD_ERRORS]))
+            hint = NEEDS_2_19 if any("unsupported_type" in _explain(error) for error in errors) else ""
             more = f"; and {len(errors) - TOLD_ERRORS} more" if len(errors) > TOLD_ERRORS else ""
             raise OpenSearchError(
                 f"OpenSearch Dashboards at {self.url} refused saved objects: {told or 'it does not say which'}{more}."
-                " It must be of version 2.19 or newer; then see its log, and run the set-up again."
+                f"{hint} See its log, then run the set-up again."
             )
+        renamed = [item for item in answer.get("successResults") or [] if item.get("destinationId")]
+        if renamed:
+            raise OpenSearchError(
+                f"OpenSearch Dashboards at {self.url} stored {len(renamed)} objects under other ids, for example"
+                f" the {renamed[0].get('type')} {renamed[0].get('id')!r} as {renamed[0]['destinationId']!r}: objects of"
+                " these ids exist outside this workspace. Delete the copies, then assign the originals to it."
+            )
+
+    def has_workspaces(self) -> bool:
+        """Return whether workspaces are enabled.
+
+        Source: OpenSearch documentation, "Workspace APIs"; without the feature there is no such route.
+        """
+        try:
+            return bool(self._send(WORKSPACES, {"Content-Type": "application/json"}, body=b"{}").get("success"))
+        except OpenSearchError:  # absent, or not for this user: then nothing is known that would be worth a note
+            return False
 
     def close(self) -> None:
         """Close the connections."""
@@ -176,7 +207,8 @@ class DashboardsClient:
             )
         if status == 404:  # noqa: PLR2004
             return NotFoundError(f"{self.url} has no saved-objects API (404): {base_path}.", **facts)
-        return RefusedError(f"OpenSearch Dashboards at {self.url} refused ({status}): {reason}", **facts)
+        hint = NEEDS_2_19 if status == 422 else ""  # noqa: PLR2004
+        return RefusedError(f"OpenSearch Dashboards at {self.url} refused ({status}): {reason}{hint}", **facts)
 
 
 def _explain(failed: dict[str, Any]) -> str:

@@ -13,6 +13,7 @@ from email.policy import HTTP
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import PurePath
 from urllib.parse import parse_qs, urlsplit
+from uuid import uuid4
 
 
 class RecordedDashboards(ThreadingHTTPServer):
@@ -23,9 +24,9 @@ class RecordedDashboards(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, *, base_path="", credentials=None):
+    def __init__(self, *, base_path="", credentials=None, workspaces=()):
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.base_path, self.credentials = base_path, credentials
+        self.base_path, self.credentials, self.workspaces = base_path, credentials, workspaces
         self.held, self.imports, self.headers, self.stores, self.answer = {}, [], [], True, None
         self.refused = {}  # (type, id) → the error that an import reports for it
         self.url = f"http://127.0.0.1:{self.server_port}{base_path}"
@@ -48,23 +49,31 @@ class RecordedDashboards(ThreadingHTTPServer):
         parts = urlsplit(target)
         if not parts.path.startswith(self.base_path + "/"):
             return _problem(404, "Not Found")
+        path, workspace = parts.path.removeprefix(self.base_path), None
+        if self.workspaces and path.startswith("/w/"):
+            workspace, _, rest = path.removeprefix("/w/").partition("/")
+            path = f"/{rest}"
         expected = self.credentials and "Basic " + base64.b64encode(":".join(self.credentials).encode()).decode()
         if expected and headers["Authorization"] != expected:
             return _problem(401, "Unauthorized")
         if "osd-xsrf" not in headers:
             return _problem(400, "Request must contain a osd-xsrf header.")
-        match parts.path.removeprefix(self.base_path):
+        match path:
+            case "/api/workspaces/_list" if self.workspaces:
+                listed = [{"id": each, "name": each} for each in self.workspaces]
+                return 200, {}, json.dumps({"success": True, "result": {"total": len(listed), "workspaces": listed}})
             case "/api/saved_objects/_bulk_get":
                 return 200, {}, json.dumps({"saved_objects": [self._get(item) for item in json.loads(body)]})
             case "/api/saved_objects/_import":
-                return self._import(headers, body, overwrite=parse_qs(parts.query).get("overwrite") == ["true"])
+                overwrite = parse_qs(parts.query).get("overwrite") == ["true"]
+                return self._import(headers, body, overwrite=overwrite, workspace=workspace)
         return _problem(404, "Not Found")
 
     def _get(self, asked):
         missing = {"statusCode": 404, "error": "Not Found", "message": "Saved object not found"}
         return self.held.get((asked["type"], asked["id"])) or {**asked, "error": missing}
 
-    def _import(self, headers, body, *, overwrite):
+    def _import(self, headers, body, *, overwrite, workspace=None):
         head = f"Content-Type: {headers['Content-Type']}\r\n\r\n".encode()
         (part,) = message_from_bytes(head + body, policy=HTTP).iter_parts()
         assert part.get_param("name", header="content-disposition") == "file"
@@ -74,13 +83,24 @@ class RecordedDashboards(ThreadingHTTPServer):
         self.imports.append(objects)
         errors = self._errors(objects, overwrite=overwrite)
         good = [item for item in objects if all((item["type"], item["id"]) != (e["type"], e["id"]) for e in errors)]
+        renamed = {}
         if self.stores and not errors:
             for item in objects:
-                self.held[item["type"], item["id"]] = {**item, "version": f"W{len(self.imports)}"}
+                held = self.held.get((item["type"], item["id"]))
+                if held and workspace and workspace not in held.get("workspaces", ()):
+                    # What exists outside the workspace is not overwritten: a copy gets an id of its own.
+                    renamed[item["id"]] = str(uuid4())
+                belongs = {"workspaces": [workspace]} if workspace else {}
+                name = renamed.get(item["id"], item["id"])
+                self.held[item["type"], name] = {**item, "id": name, "version": f"W{len(self.imports)}", **belongs}
         result = {
             "success": not errors,
             "successCount": len(good),
-            "successResults": [{"type": item["type"], "id": item["id"], "meta": {}} for item in good],
+            "successResults": [
+                {"type": item["type"], "id": item["id"], "meta": {}}
+                | ({"destinationId": renamed[item["id"]]} if item["id"] in renamed else {})
+                for item in good
+            ],
             **({"errors": errors} if errors else {}),
         }
         return 200, {}, json.dumps(result)

@@ -45,7 +45,8 @@ class TestSetUp:
         for item in wanted:
             held = dashboards.held[item["type"], item["id"]]
             assert (held["attributes"], held["references"]) == (item["attributes"], item["references"])
-        assert report.notes == (f"The dashboard is at {dashboards.url}/app/dashboards#/view/audit-shop--overview",)
+        address = f"{dashboards.url}/app/dashboards?security_tenant=global#/view/audit-shop--overview"
+        assert report.notes == (f"The dashboard is at {address}",)
 
     def test_a_second_time_there_is_nothing_to_do(self, dashboards):
         set_up_dashboards(settings_for(dashboards))
@@ -101,6 +102,82 @@ class TestSetUp:
         assert {headers["osd-xsrf"] for headers in dashboards.headers} == {"true"}
         assert {headers["securitytenant"] for headers in dashboards.headers} == {"global"}
 
+    def test_mere_use_is_no_change(self, dashboards):
+        """Dashboards counts how often a field was used, and writes nulls for parameters that are not set."""
+        set_up_dashboards(settings_for(dashboards))
+        pattern = dashboards.held["index-pattern", "audit-shop"]["attributes"]
+        fields = json.loads(pattern["fields"])
+        pattern["fields"] = json.dumps([{**field, "count": 7, "script": None} for field in fields], indent=1)
+        pattern["typeMeta"] = None
+        assert outcomes(set_up_dashboards(settings_for(dashboards))) == {"unchanged"}
+        pattern["fields"] = json.dumps(fields[1:])
+        assert outcomes(set_up_dashboards(settings_for(dashboards))) == {"unchanged", "updated"}
+
+    def test_searches_name_their_index_pattern_as_dataset(self):
+        for item in saved_objects("audit-shop"):
+            if item["type"] == "search":
+                query = json.loads(item["attributes"]["kibanaSavedObjectMeta"]["searchSourceJSON"])["query"]
+                assert query["dataset"] == {
+                    "id": "audit-shop",
+                    "title": "audit-shop",
+                    "type": "INDEX_PATTERN",
+                    "timeFieldName": "@timestamp",
+                }
+
+
+class TestTenants:
+    @pytest.mark.parametrize(("tenant", "linked"), [("private", "private"), ("team a", "team%20a")])
+    def test_header_and_link_name_the_tenant(self, dashboards, tenant, linked):
+        report = set_up_dashboards(settings_for(dashboards, dashboards_tenant=tenant))
+        assert {headers["securitytenant"] for headers in dashboards.headers} == {tenant}
+        assert f"?security_tenant={linked}#/view/" in report.notes[0]
+
+    def test_tenant_cannot_add_a_header(self, dashboards):
+        with pytest.raises(SettingsError, match="dashboards_tenant"):
+            settings_for(dashboards, dashboards_tenant="global\r\nx: y")
+
+
+class TestWorkspaces:
+    @pytest.fixture
+    def dashboards(self):
+        with RecordedDashboards(workspaces=("team-7", "team-8")) as dashboards:
+            yield dashboards
+
+    def within(self, dashboards, workspace):
+        return settings_for(dashboards).model_copy(update={"dashboards_url": f"{dashboards.url}/w/{workspace}"})
+
+    def test_objects_are_stored_in_the_workspace_of_the_url(self, dashboards):
+        report = set_up_dashboards(self.within(dashboards, "team-7"))
+        assert all(item["workspaces"] == ["team-7"] for item in dashboards.held.values())
+        assert "/w/team-7/app/dashboards" in report.notes[0]
+        assert len(report.notes) == 1
+        assert outcomes(set_up_dashboards(self.within(dashboards, "team-7"))) == {"unchanged"}
+
+    @pytest.mark.parametrize("before", [None, "team-8"], ids=["no-workspace", "another-workspace"])
+    @pytest.mark.parametrize("dry_run", [False, True])
+    def test_objects_outside_the_workspace_stop_the_setup(self, dashboards, before, dry_run):
+        """Unchanged or not: they could not be seen in the workspace, and an import would make copies."""
+        set_up_dashboards(self.within(dashboards, before) if before else settings_for(dashboards))
+        held = dict(dashboards.held)
+        with pytest.raises(OpenSearchError, match=r"outside the workspace 'team-7'.*nothing was changed"):
+            set_up_dashboards(self.within(dashboards, "team-7"), dry_run=dry_run)
+        assert dashboards.held == held
+        assert len(dashboards.imports) == 1
+
+    def test_copies_under_other_ids_are_a_failure(self, dashboards):
+        """Where the existing object was not visible to the question before the import."""
+        set_up_dashboards(settings_for(dashboards))
+        get = dashboards._get
+        dashboards._get = lambda asked: (
+            {**asked, "error": {"statusCode": 404}} if len(dashboards.imports) == 1 else get(asked)
+        )
+        with pytest.raises(OpenSearchError, match=r"stored \d+ objects under other ids"):
+            set_up_dashboards(self.within(dashboards, "team-7"))
+
+    def test_objects_without_a_workspace_are_warned_of(self, dashboards):
+        notes = set_up_dashboards(settings_for(dashboards)).notes
+        assert "objects outside a workspace cannot be opened" in notes[1]
+
 
 class TestRefusals:
     @pytest.mark.parametrize("before", [False, True], ids=["first", "second"])
@@ -131,6 +208,9 @@ class TestRefusals:
         with pytest.raises(OpenSearchError, match=told):
             set_up_dashboards(settings_for(dashboards))
         assert dashboards.held == {}
+        with pytest.raises(OpenSearchError) as refusal:
+            set_up_dashboards(settings_for(dashboards))
+        assert ("2.19 or newer" in str(refusal.value)) is (error["type"] == "unsupported_type")
 
     def test_of_many_errors_the_first_are_told(self, dashboards):
         dashboards.refused = {("search", f"s{number}"): {"type": "conflict"} for number in range(5)}
@@ -154,8 +234,12 @@ class TestRefusals:
             ((503, {}, "OpenSearch Dashboards server is not ready yet"), RefusedError, r"\(503\): .* not ready yet"),
             ((200, {}, "<html>hello</html>"), UnreachableError, "is not OpenSearch Dashboards"),
             ((200, {}, "[]"), UnreachableError, "is not OpenSearch Dashboards"),
+            ((200, {}, "{}"), UnreachableError, "answered without saved_objects"),
+            ((200, {}, '{"saved_objects": {}}'), UnreachableError, "answered without saved_objects"),
+            ((200, {}, '{"saved_objects": ["x"]}'), UnreachableError, "answered without saved_objects"),
+            ((422, {}, '{"message": "more recent version"}'), RefusedError, r"more recent version.*2\.19 or newer"),
         ],
-        ids=["401", "403", "404", "redirect", "413", "503", "html", "list"],
+        ids=["401", "403", "404", "redirect", "413", "503", "html", "list", "empty", "no-list", "no-object", "422"],
     )
     def test_each_answer_that_is_none_is_told(self, dashboards, answer, error, told):
         dashboards.answer = answer
@@ -222,7 +306,7 @@ class TestCommand:
         assert out.count("visualization ") == out.count("saved search ") == 1  # one line for all of them
         code, out, _ = setup(*arguments)
         assert code == 0
-        assert f"/app/dashboards#/view/{settings.stream}--overview" in out.replace("\n", "")
+        assert f"/app/dashboards?security_tenant=global#/view/{settings.stream}--overview" in out.replace("\n", "")
         assert ("index-pattern", settings.stream) in dashboards.held
         code, out, _ = setup(*arguments, "--json")
         told = json.loads(out)
