@@ -41,8 +41,14 @@ if TYPE_CHECKING:
 
     Processor = Callable[[Any, str, Any], Any]
 
-MOST_HEADS = 1000
-"""About 150 KB of an event's 1 MiB."""
+MOST_HEADS_AT_START = 16
+"""Heads of other writers in the first event: about 2.5 KB, and about 1 ms of the first emit."""
+
+MOST_HEADS = 50
+"""Heads of other writers in one checkpoint: about 8 KB."""
+
+MOST_HEADS_AT_ONCE = 1000
+"""Heads that one checkpoint takes, in several events."""
 
 _log = logging.getLogger("audit_logging")
 _trails: weakref.WeakSet[Trail] = weakref.WeakSet()
@@ -79,6 +85,7 @@ class Trail:
         self._probe = HealthProbe(self.settings)
         self._shipper: Shipper | None = None
         self._begun = False
+        self._more_heads = False
         self._checkpoints = Checkpoints(
             self.settings.checkpoint_seconds, self._checkpoint, self.settings.checkpoint_command
         )
@@ -178,14 +185,19 @@ class Trail:
         return writer.append(document, awaited=durability == "indexed", own=own, signer=signer)
 
     def _start_chain(self, writer: Writer) -> None:
-        """Begin the chain with a signed event that also vouches for the writers beside this one."""
+        """Begin the chain with a signed event that also vouches for other writers of the spool directory.
+
+        It takes as many as one event holds, so that the first emit takes the same time next to any number of dead
+        writers; checkpoints take the others.
+        """
         if self._signer is None:
             return
         with self._beginning:
             if writer.sequence:
                 return
             about = {"checkpoint_seconds": self.settings.checkpoint_seconds, "stream": self.settings.stream}
-            heads = [head for head in self._signer.heads if head.writer != writer.id]
+            heads = self._signer.heads.unvouched(MOST_HEADS_AT_START)
+            self._more_heads = len(heads) == MOST_HEADS_AT_START
             with contextlib.suppress(WriterClosedError):  # whoever appends to it next meets that too
                 self._vouch(writer, STARTED, about, heads)
 
@@ -195,7 +207,11 @@ class Trail:
         if signer is None or not writer.sequence:
             return
         try:
-            self._vouch(writer, CHECKPOINT, {}, [head for head in signer.heads if head.own == STOPPED])
+            found = signer.heads.unvouched(MOST_HEADS_AT_ONCE)
+            # Living writers vouch for themselves at each interval; what the first event had no room for may be dead.
+            heads = [head for head in found if head.writer != writer.id and (self._more_heads or head.own == STOPPED)]
+            self._vouch(writer, CHECKPOINT, {}, heads)
+            self._more_heads = self._more_heads and len(found) == MOST_HEADS_AT_ONCE
         except WriterClosedError:  # by a shutdown, which signs its end
             return
         except DurabilityError as error:
@@ -223,6 +239,7 @@ class Trail:
             facts = {"metadata": metadata}
             document = self._builder.build(CHECKPOINT if start else event_type, facts)
             writer.append(document, own=True, signer=signer)
+            signer.heads.vouch(each for each in part if each.own != STOPPED)
             for each in part:
                 if each.own == STOPPED:
                     signer.heads.forget(each.writer)

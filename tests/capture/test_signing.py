@@ -1,5 +1,6 @@
 """What a trail that signs writes of its own: begin, checkpoints, end, what it adopted; and where else heads go."""
 
+import datetime as dt
 import logging
 import os
 import signal
@@ -16,12 +17,15 @@ from audit_logging.capture import trail as trails
 from audit_logging.capture.trail import Trail
 from audit_logging.errors import SettingsError
 from audit_logging.integrity.heads import Heads
+from audit_logging.integrity.judgement import View
 from audit_logging.integrity.keys import TrustedKeys
 from audit_logging.integrity.sealed_event import read_sealed_event
 from audit_logging.integrity.signature import is_signed
+from audit_logging.integrity.verification import Verification
 from audit_logging.settings import Settings
 from audit_logging.spool.directory import SpoolDirectory
 from audit_logging.spool.reader import SpoolReader
+from tests.integrity.chains import author
 from tests.waiting import is_in, until
 
 ROOT = Path(__file__).parents[2]
@@ -168,6 +172,7 @@ import os
 from pathlib import Path
 import audit_logging as audit
 from audit_logging.capture.configuration import current_trail
+from tests.integrity.chains import author
 from tests.waiting import is_in, until
 audit.configure(home={str(settings.home)!r}, signing=True, console=False, ship=False, checkpoint_seconds=1)
 log = audit.get_logger()
@@ -211,19 +216,23 @@ class TestCheckpoints:
         assert [each.writer for each in Heads(settings.spool_path, settings.stream)] == [living.writer_id]
         living.shutdown(0)
 
-    def test_more_writers_than_one_event_takes(self, settings, monkeypatch):
-        monkeypatch.setattr("audit_logging.capture.trail.MOST_HEADS", 2)
-        trails = [Trail(settings) for _ in range(5)]
-        for trail in trails:
-            trail.emit("user.login", {})
-        last = Trail(settings)
-        last.emit("user.login", {})
-        events = spooled(settings)[last.writer_id]
-        assert own(events) == ["audit.started", "audit.checkpoint", "audit.checkpoint", ""]
-        told = [head["writer"] for event in events[:3] for head in event.metadata["heads"]]
-        assert sorted(told) == sorted(trail.writer_id for trail in trails)
-        for trail in [*trails, last]:
-            trail.shutdown(0)
+    def test_heads_that_the_first_event_has_no_room_for_follow_in_checkpoints(self, settings, monkeypatch):
+        monkeypatch.setattr("audit_logging.capture.trail.MOST_HEADS_AT_START", 3)
+        monkeypatch.setattr("audit_logging.capture.trail.MOST_HEADS", 4)
+        heads = Heads(settings.spool_path, settings.stream)
+        dead = [author(number).life(stop=False) for number in range(12)]  # as an earlier version left them
+        for one in dead:
+            heads.keep(one.writer, one.written[-2])
+        trail = Trail(settings)
+        trail.emit("user.login", {})
+        trail._checkpoint()
+        trail._checkpoint()
+        events = [event for event in spooled(settings)[trail.writer_id] if event.own]
+        told = [[head["writer"] for head in event.metadata.get("heads", ())] for event in events]
+        assert own(events) == ["audit.started", *["audit.checkpoint"] * 4]
+        assert [len(each) for each in told] == [3, 4, 4, 1, 0]
+        assert sorted(writer for each in told for writer in each) == sorted(one.writer for one in dead)
+        trail.shutdown(0)
 
     def test_a_second_file_and_a_command_are_given_every_signed_event(self, settings, tmp_path):
         second, third = tmp_path / "deep/second", tmp_path / "third"
@@ -277,6 +286,81 @@ class TestKey:
         assert "Nothing is signed" in caplog.text
         assert [own(events) for events in spooled(settings).values()] == [[""]]
         trail.shutdown(0)
+
+
+class TestManyDeadWriters:
+    def kill(self, settings, count):
+        """Let a process begin *count* writers, one after the other, and kill it."""
+        child = os.fork()
+        if child == 0:
+            trails = [Trail(settings) for _ in range(count)]
+            for trail in trails:
+                trail.emit("user.login", {})
+            os.kill(os.getpid(), signal.SIGKILL)
+        os.waitpid(child, 0)
+
+    def test_each_head_is_signed_once_however_many_writers_follow(self, settings):
+        Trail(settings)  # makes the key
+        self.kill(settings, 60)
+        trail = Trail(settings)
+        trail.emit("user.login", {})
+        told = [
+            head["writer"]
+            for events in spooled(settings).values()
+            for event in events
+            if event.own
+            for head in event.metadata.get("heads", ())
+        ]
+        assert sorted(told) == sorted(set(spooled(settings)) - {trail.writer_id})
+        trail.shutdown(0)
+
+    def test_the_first_event_does_not_grow_with_dead_writers(self, settings):
+        Trail(settings)
+        sizes = []
+        for count in (2, 60):
+            self.kill(settings, count)
+            trail = Trail(settings)
+            trail.emit("user.login", {})
+            sizes.append(len(spooled(settings)[trail.writer_id][0].document))
+            trail.shutdown(0)
+        assert abs(sizes[1] - sizes[0]) < 50
+
+    def test_the_first_emit_reads_a_bounded_number_of_heads(self, settings, monkeypatch):
+        heads = Heads(settings.spool_path, settings.stream)
+        for number in range(200):
+            one = author(number).life(stop=False)
+            heads.keep(one.writer, one.written[0])
+        read = []
+        monkeypatch.setattr(
+            "audit_logging.integrity.heads.read_sealed_event",
+            lambda document: read.append(1) or read_sealed_event(document),
+        )
+        trail = Trail(settings)
+        trail.emit("user.login", {})
+        assert len(read) == trails.MOST_HEADS_AT_START
+        trail.shutdown(0)
+
+    def test_a_writer_that_vanishes_is_named_as_long_as_a_later_one_is_there(self, settings):
+        Trail(settings)
+        self.kill(settings, 5)
+        trail = Trail(settings)
+        trail.emit("user.login", {})
+        trail.shutdown(0)
+        stored = spooled(settings)
+        for gone in stored:
+            left = [events for writer, events in stored.items() if writer != gone]
+            verification = Verification(TrustedKeys.beside(settings.signing_key_path))
+            for event in (event for events in left for event in events):
+                verification.add(event.document)
+            now = dt.datetime.now(dt.timezone.utc) + dt.timedelta(hours=1)
+            found = verification.verdict(View(now, dt.timedelta(days=90), to_end=False)).findings
+            named = [finding.writer for finding in found if finding.kind == "vanished"]
+            assert named == ([gone] if gone != trail_writer(stored) else [])
+
+
+def trail_writer(stored):
+    """Return the last writer, of which no later one can know."""
+    return max(stored, key=lambda writer: stored[writer][0].time)
 
 
 class TestDeadWriters:

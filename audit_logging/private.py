@@ -1,0 +1,188 @@
+"""Directories and files that only this user may write, and a check of both whenever they are opened.
+
+The umask does not matter here: every directory this library makes is ``0700`` and every file ``0600``. What is already
+there is checked, since another user of the host could otherwise replace a key, an event or an unfinished export.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DIRECTORY_MODE: Final = 0o700
+FILE_MODE: Final = 0o600
+
+_WRITABLE_BY_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
+_OPEN_TO_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+
+
+class NotPrivateError(PermissionError):
+    """A directory or file that another user owns, or may write.
+
+    ``strerror`` says what is wrong with it and how to correct that.
+    """
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(errno.EACCES, why, str(path))
+
+
+def private_directory(directory: Path, *, within: Path | None = None) -> None:
+    """Make *directory* and its missing parents with mode 0700, and check that only this user can write it.
+
+    A directory of this user that others can read is closed to them. One that others can write is refused, and not
+    merely closed: its contents may already be theirs.
+
+    Args:
+        directory: What to make and check.
+        within: Check every directory from this one down to *directory*, both included. Below it, a symbolic link is
+            refused too.
+
+    Raises:
+        NotPrivateError: A directory belongs to another user, is a symbolic link, or can be written by others.
+        OSError: It cannot be made.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> home = Path(tempfile.mkdtemp())
+        >>> private_directory(home / "a" / "b", within=home)
+        >>> oct((home / "a").stat().st_mode & 0o777)
+        '0o700'
+    """
+    make_directory(directory)
+    for each in _lineage(directory, within):
+        found = each.lstat() if within is not None and each != within else each.stat()
+        _check_directory(each, found)
+        if found.st_uid == os.geteuid() and found.st_mode & _OPEN_TO_OTHERS and each != within:
+            each.chmod(DIRECTORY_MODE)
+
+
+def check_private_directory(directory: Path, *, within: Path | None = None) -> None:
+    """Check like :func:`private_directory` without making or changing anything; a missing directory passes.
+
+    Raises:
+        NotPrivateError: A directory belongs to another user, is a symbolic link, or can be written by others.
+    """
+    for each in _lineage(directory, within):
+        with contextlib.suppress(FileNotFoundError):
+            _check_directory(each, each.lstat() if within is not None and each != within else each.stat())
+
+
+def check_parents(path: Path) -> None:
+    """Check that no other user can put another file in the place of *path*.
+
+    Its directory must not be writable by others. Directories above may be writable where the sticky bit protects what
+    is in them, as in ``/tmp``.
+
+    Raises:
+        NotPrivateError: A directory is writable by others.
+    """
+    for name in {path.absolute(), path.resolve()}:  # a symbolic link is as safe as the directory that holds it
+        for parent in name.parents:
+            with contextlib.suppress(FileNotFoundError):
+                mode = parent.stat().st_mode
+                open_bits = _WRITABLE_BY_OTHERS if parent == name.parent else stat.S_IWOTH
+                if mode & open_bits and not (mode & stat.S_ISVTX and parent != name.parent):
+                    raise NotPrivateError(
+                        path, f"others can write {parent}, so they could replace it: run `chmod go-w {parent}`"
+                    )
+
+
+def open_private(path: Path, flags: int) -> int:
+    """Open a file of this user with *flags*, and return its descriptor.
+
+    With ``os.O_CREAT`` a new file gets mode 0600. Never blocks, as opening a named pipe would, and follows no symbolic
+    link at the end of *path*.
+
+    Raises:
+        NotPrivateError: It is a link or no regular file, belongs to another user, has a second name, or can be written
+            by others.
+        OSError: It cannot be opened.
+    """
+    try:
+        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, FILE_MODE)
+    except OSError as error:
+        if error.errno in {errno.ELOOP, errno.ENXIO, errno.EISDIR}:
+            raise NotPrivateError(path, _unlike("is not a regular file")) from None
+        raise
+    why = why_not_private(os.fstat(descriptor))
+    if why:
+        os.close(descriptor)
+        raise NotPrivateError(path, _unlike(why))
+    return descriptor
+
+
+def read_private(path: Path) -> bytes:
+    """Return the content of a file that :func:`open_private` accepts.
+
+    Raises:
+        OSError: It cannot be opened or read.
+    """
+    with os.fdopen(open_private(path, os.O_RDONLY), "rb") as file:
+        return file.read()
+
+
+def why_not_private(found: os.stat_result) -> str:
+    """Return why a file cannot be trusted to hold what this user wrote; an empty text when it can.
+
+    Args:
+        found: Of the open file, so that nobody can put another in its place afterwards.
+    """
+    if not stat.S_ISREG(found.st_mode):
+        return "is not a regular file"
+    if found.st_uid != os.geteuid():
+        return f"belongs to another user (uid {found.st_uid})"
+    if found.st_nlink > 1:
+        return "has a second name (hard link)"
+    if found.st_mode & _WRITABLE_BY_OTHERS:
+        return "can be written by others"
+    return ""
+
+
+def _unlike(why: str) -> str:
+    return f"it {why}: remove it, or choose a directory that only this user can write"
+
+
+def make_directory(directory: Path) -> None:
+    """Make *directory* and its missing parents with mode 0700, whatever the umask; existing ones stay as they are.
+
+    Raises:
+        OSError: One cannot be made, or *directory* is something else.
+    """
+    missing = []
+    for each in (directory, *directory.parents):
+        if os.path.lexists(each):
+            break
+        missing.append(each)
+    for each in reversed(missing):
+        with contextlib.suppress(FileExistsError):  # another process made it meanwhile
+            each.mkdir(mode=DIRECTORY_MODE)
+            if stat.S_IMODE(each.stat().st_mode) & stat.S_IRWXU != DIRECTORY_MODE:  # the umask took its own rights
+                each.chmod(DIRECTORY_MODE)
+    if not directory.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(directory))
+
+
+def _lineage(directory: Path, within: Path | None) -> list[Path]:
+    """Return *directory* and its parents up to *within*, outermost first."""
+    if within is None or not directory.is_relative_to(within):
+        return [directory]
+    steps = directory.relative_to(within).parts
+    return [within.joinpath(*steps[:count]) for count in range(len(steps) + 1)]
+
+
+def _check_directory(path: Path, found: os.stat_result) -> None:
+    if stat.S_ISLNK(found.st_mode):
+        raise NotPrivateError(path, f"{path} is a symbolic link: replace it by a directory")
+    if not stat.S_ISDIR(found.st_mode):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
+    if found.st_uid not in {os.geteuid(), 0}:
+        raise NotPrivateError(path, f"{path} belongs to another user (uid {found.st_uid}): run as that user")
+    if found.st_mode & _WRITABLE_BY_OTHERS:
+        raise NotPrivateError(path, f"others can write {path}: check what is in it, then run `chmod 700 {path}`")
