@@ -66,39 +66,57 @@ def private_directory(directory: Path, *, within: Path | None = None) -> None:
 def check_private_directory(directory: Path, *, within: Path | None = None) -> None:
     """Check like :func:`private_directory` without making or changing anything; a missing directory passes.
 
+    Root may look at what belongs to any user.
+
     Raises:
         NotPrivateError: A directory belongs to another user, is a symbolic link, or can be written by others.
     """
     for each in _lineage(directory, within):
         with contextlib.suppress(FileNotFoundError):
-            _check_directory(each, each.lstat() if within is not None and each != within else each.stat())
+            found = each.lstat() if within is not None and each != within else each.stat()
+            _check_directory(each, found, any_owner=True)
 
 
 def check_parents(path: Path) -> None:
-    """Check that no other user can put another file in the place of *path*.
+    """Check that no other user can put another file in the place of *path*, or add one next to it.
 
-    Its directory must not be writable by others. Directories above may be writable where the sticky bit protects what
-    is in them, as in ``/tmp``.
+    The directory of *path* must be writable by its owner alone. A directory above it may be writable by all where the
+    sticky bit protects what is in it, as in ``/tmp``, and by the group that bears its owner's number.
 
     Raises:
         NotPrivateError: A directory is writable by others.
     """
     for name in {path.absolute(), path.resolve()}:  # a symbolic link is as safe as the directory that holds it
         for parent in name.parents:
-            with contextlib.suppress(FileNotFoundError):
-                mode = parent.stat().st_mode
-                open_bits = _WRITABLE_BY_OTHERS if parent == name.parent else stat.S_IWOTH
-                if mode & open_bits and not (mode & stat.S_ISVTX and parent != name.parent):
-                    raise NotPrivateError(
-                        path, f"others can write {parent}, so they could replace it: run `chmod go-w {parent}`"
-                    )
+            try:
+                found = parent.stat()
+            except FileNotFoundError:
+                continue
+            if _can_be_swapped(found, is_nearest=parent == name.parent):
+                raise NotPrivateError(
+                    path, f"others can write {parent} and replace what is in it: check that, then `chmod go-w {parent}`"
+                )
 
 
-def open_private(path: Path, flags: int) -> int:
+def _can_be_swapped(found: os.stat_result, *, is_nearest: bool) -> bool:
+    if is_nearest:
+        return bool(found.st_mode & _WRITABLE_BY_OTHERS)
+    if found.st_mode & stat.S_ISVTX:
+        return False
+    is_shared_group = found.st_uid == os.geteuid() and found.st_gid != found.st_uid  # else one user's own, or root's
+    return bool(found.st_mode & (stat.S_IWOTH | (stat.S_IWGRP if is_shared_group else 0)))
+
+
+def open_private(path: Path, flags: int, *, secret: bool = False) -> int:
     """Open a file of this user with *flags*, and return its descriptor.
 
     With ``os.O_CREAT`` a new file gets mode 0600. Never blocks, as opening a named pipe would, and follows no symbolic
     link at the end of *path*.
+
+    Args:
+        path: The file.
+        flags: Of :func:`os.open`.
+        secret: Others must not be able to read it either.
 
     Raises:
         NotPrivateError: It is a link or no regular file, belongs to another user, has a second name, or can be written
@@ -111,7 +129,10 @@ def open_private(path: Path, flags: int) -> int:
         if error.errno in {errno.ELOOP, errno.ENXIO, errno.EISDIR}:
             raise NotPrivateError(path, _unlike("is not a regular file")) from None
         raise
-    why = why_not_private(os.fstat(descriptor))
+    found = os.fstat(descriptor)
+    why = why_not_private(found)
+    if secret and not why and found.st_mode & _OPEN_TO_OTHERS:
+        why = "can be read by others"
     if why:
         os.close(descriptor)
         raise NotPrivateError(path, _unlike(why))
@@ -126,6 +147,25 @@ def read_private(path: Path) -> bytes:
     """
     with os.fdopen(open_private(path, os.O_RDONLY), "rb") as file:
         return file.read()
+
+
+def read_trusted(path: Path, most: int = 1 << 20) -> bytes:
+    """Return the content of a small file that only its owner can write, such as a key; links are followed.
+
+    Raises:
+        NotPrivateError: It is no regular file, is larger than *most* bytes, or can be written by others.
+        OSError: It cannot be read.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise NotPrivateError(path, "it is not a regular file")
+        if found.st_mode & _WRITABLE_BY_OTHERS:
+            raise NotPrivateError(path, f"others can write it: check it, then run `chmod go-w {path}`")
+        if found.st_size > most:
+            raise NotPrivateError(path, f"it is larger than {most:,} bytes")
+        return file.read(most)
 
 
 def why_not_private(found: os.stat_result) -> str:
@@ -177,12 +217,12 @@ def _lineage(directory: Path, within: Path | None) -> list[Path]:
     return [within.joinpath(*steps[:count]) for count in range(len(steps) + 1)]
 
 
-def _check_directory(path: Path, found: os.stat_result) -> None:
+def _check_directory(path: Path, found: os.stat_result, *, any_owner: bool = False) -> None:
     if stat.S_ISLNK(found.st_mode):
         raise NotPrivateError(path, f"{path} is a symbolic link: replace it by a directory")
     if not stat.S_ISDIR(found.st_mode):
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
-    if found.st_uid not in {os.geteuid(), 0}:
+    if found.st_uid not in {os.geteuid(), 0} and not (any_owner and os.geteuid() == 0):
         raise NotPrivateError(path, f"{path} belongs to another user (uid {found.st_uid}): run as that user")
     if found.st_mode & _WRITABLE_BY_OTHERS:
         raise NotPrivateError(path, f"others can write {path}: check what is in it, then run `chmod 700 {path}`")

@@ -28,6 +28,7 @@ from audit_logging.integrity.signer import Signer, signing_key
 from audit_logging.privacy.policy import privacy_policy
 from audit_logging.privacy.redaction import SecretKeys
 from audit_logging.privacy.secrets import SecretText
+from audit_logging.private import check_private_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -67,6 +68,7 @@ class Trail:
         self._processors: tuple[Processor, ...] = (merge_context, *processors)
         self._durabilities = Durabilities(settings)
         self._console = settings.console if settings.console is not None else _is_at_a_developers_terminal(settings)
+        _check_home(settings)
         self._key = signing_key(settings)
         if settings.opensearch_url:
             _prepare_to_connect(settings)
@@ -377,6 +379,18 @@ class Trail:
 def _begin_anew() -> None:
     for trail in list(_trails):
         trail.begin_anew()
+
+
+def _check_home(settings: Settings) -> None:
+    """Fail at start where others could put another spool in the place of this one."""
+    if settings.spool_dir is not None:
+        return
+    try:
+        check_private_directory(settings.spool_path, within=settings.home)
+    except OSError as error:
+        raise SettingsError(
+            f"The spool {settings.spool_path} cannot be used: {error.strerror}, or give another home (AUDIT_HOME)."
+        ) from error
 
 
 def _prepare_to_connect(settings: Settings) -> None:

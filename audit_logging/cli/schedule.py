@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from audit_logging.errors import QueryError
+from audit_logging.private import make_directory
 from audit_logging.query.period import Period
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def only_run(directory: Path, what: str, *, option: str = "--out-dir") -> Iterat
         QueryError: The directory cannot be made or written.
     """
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directory(directory)
         lock = directory / f".audit-logging-{what}.lock"
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:

@@ -14,6 +14,7 @@ from typing_extensions import Self
 
 from audit_logging.capture.sidecar import sidecar
 from audit_logging.errors import OpenSearchError, SettingsError
+from audit_logging.private import make_directory
 from audit_logging.spool.directory import SpoolDirectory
 from audit_logging.spool.lock import FileLock
 
@@ -42,7 +43,7 @@ class ImportTurn:
     def __enter__(self) -> Self:
         spool = self._spool.path
         try:
-            spool.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_directory(spool)
             self._spool.check()
             self._path.touch(mode=0o600)
             is_free = self._lock.take(self._path)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from audit_logging._version import install_command
 from audit_logging.errors import SettingsError
+from audit_logging.private import NotPrivateError, check_parents, make_directory, read_trusted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -61,6 +62,7 @@ class SigningKey:
         """
         serialization, private_class = _cryptography()
         try:
+            check_parents(path)
             if not path.exists():
                 _create(path, private_class.generate(), serialization)
             private = _read(path, serialization, private_class)
@@ -68,9 +70,8 @@ class SigningKey:
             _publish(path.parent, key.id, private.public_key(), serialization)
         except OSError as error:
             raise SettingsError(
-                f"The signing key {path} cannot be used ({error.strerror}): make its directory writable for this"
-                " user, give another file in signing_key_file (AUDIT_SIGNING_KEY_FILE), or sign nothing with"
-                " signing=False (AUDIT_SIGNING=false)."
+                f"The signing key {path} cannot be used ({error.strerror}): {_remedy(error)}give another file in"
+                " signing_key_file (AUDIT_SIGNING_KEY_FILE), or sign nothing with signing=False (AUDIT_SIGNING=false)."
             ) from error
         return key
 
@@ -127,7 +128,18 @@ class TrustedKeys:
 
     @classmethod
     def beside(cls, signing_key_file: Path) -> TrustedKeys:
-        """Read the public keys in the directory of a signing key; none where there is no such directory."""
+        """Read the public keys in the directory of a signing key; none where there is no such directory.
+
+        Raises:
+            SettingsError: Others can write there, so that a key could be theirs.
+        """
+        try:
+            check_parents(signing_key_file)
+        except OSError as error:
+            raise SettingsError(
+                f"The public keys beside {signing_key_file} are not trusted ({error.strerror}); or give the true ones"
+                " with --public-key (public_keys=)."
+            ) from error
         files = sorted(signing_key_file.parent.glob(f"*{PUBLIC_SUFFIX}"))
         return cls.load(files) if files else cls({})
 
@@ -139,6 +151,7 @@ def check_key(path: Path) -> str:
         OSError: It cannot be read.
         SettingsError: It is no Ed25519 key, or ``cryptography`` is not installed.
     """
+    check_parents(path)
     return SigningKey(_read(path, *_cryptography())).id
 
 
@@ -147,8 +160,14 @@ def key_id(public: bytes) -> str:
     return sha256(public).hexdigest()[:KEY_ID_DIGITS]
 
 
+def _remedy(error: OSError) -> str:
+    if isinstance(error, NotPrivateError):
+        return "where others may have changed the key, move it away and a new one is made; or "
+    return "make its directory writable for this user, "
+
+
 def _read(path: Path, serialization: Any, private_class: Any) -> Any:
-    pem = path.read_bytes()
+    pem = read_trusted(path)
     try:
         return _of_kind(private_class, serialization.load_pem_private_key(pem, password=None))
     except (ValueError, TypeError) as error:
@@ -171,7 +190,7 @@ def _load_public(path: Path) -> Ed25519PublicKey:
     serialization, _ = _cryptography()
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-    public: Ed25519PublicKey = _of_kind(Ed25519PublicKey, serialization.load_pem_public_key(path.read_bytes()))
+    public: Ed25519PublicKey = _of_kind(Ed25519PublicKey, serialization.load_pem_public_key(read_trusted(path)))
     return public
 
 
@@ -182,7 +201,7 @@ def _of_kind(kind: Any, key: Any) -> Any:
 
 
 def _create(path: Path, private: Ed25519PrivateKey, serialization: Any) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_directory(path.parent)
     pem = private.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
+import stat
 from typing import TYPE_CHECKING
 
 from audit_logging.errors import SettingsError
 from audit_logging.integrity.heads import Heads
 from audit_logging.integrity.keys import SigningKey
 from audit_logging.integrity.signature import sign
+from audit_logging.private import FILE_MODE, make_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,7 +73,11 @@ def signing_key(settings: Settings) -> SigningKey | None:
 
 def _append(path: Path, payload: bytes) -> None:
     """Append one line whole, beside other processes that do the same."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    make_directory(path.parent)
+    # A pipe without a reader must not hold up the writer, nor a link lead elsewhere.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(path, flags, FILE_MODE)
     with os.fdopen(descriptor, "wb", buffering=0) as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file", str(path))
         file.write(payload + b"\n")

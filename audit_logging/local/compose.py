@@ -13,6 +13,7 @@ from pathlib import Path
 from audit_logging.errors import AuditError
 from audit_logging.local.certificates import write_certificates
 from audit_logging.local.security import ADMIN, DASHBOARDS, new_password, write_rules
+from audit_logging.private import make_directory
 
 HOSTS = ("opensearch", "localhost", "127.0.0.1")
 IMAGE_USER = 1000
@@ -31,7 +32,7 @@ def make_secrets(directory: Path) -> bool:
     passwords = {ADMIN: new_password(), DASHBOARDS: new_password()}
     server, dashboards, admin = (directory / name for name in ("opensearch", "dashboards", "admin"))
     for part in (server, dashboards, admin):
-        part.mkdir(parents=True, exist_ok=True)
+        make_directory(part)
     write_certificates(server, hosts=HOSTS)
     write_rules(server, passwords)
     for part in (dashboards, admin):

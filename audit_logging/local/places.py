@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from audit_logging.errors import LocalServerError
+from audit_logging.private import NotPrivateError, check_private_directory, make_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,17 +34,17 @@ SYSTEM_CACHE = Path("/var/cache/audit-logging")
 
 def cache_directory(home: Path) -> Path:
     """Return the directory of downloads, made if need be."""
-    return _made(_made(home, 0o700) / "cache", 0o700)
+    return _made(_made(home, home) / "cache", home)
 
 
 def state_directory(home: Path) -> Path:
     """Return the directory of the state files, made if need be."""
-    return _made(_made(home, 0o700) / "servers", 0o700)
+    return _made(_made(home, home) / "servers", home)
 
 
 def demo_directory(home: Path) -> Path:
     """Return the directory in which every demo has one of its own, made if need be."""
-    return _made(_made(home, 0o700) / "demo", 0o700)
+    return _made(_made(home, home) / "demo", home)
 
 
 def shared_directory(home: Path, account: Account) -> Path:
@@ -52,7 +53,7 @@ def shared_directory(home: Path, account: Account) -> Path:
     Raises:
         LocalServerError: No candidate will do.
     """
-    _made(home, 0o700)
+    _made(home, home)
     candidates = [home / "local"]
     if account.switch:
         candidates += [SYSTEM_CACHE, Path(tempfile.gettempdir()) / "audit-logging-root"]
@@ -77,15 +78,19 @@ def _is_ours(directory: Path) -> bool:
     return False
 
 
-def _made(directory: Path, mode: int) -> Path:
+def _made(directory: Path, home: Path) -> Path:
     try:
-        directory.mkdir(mode=mode, parents=True, exist_ok=True)
+        make_directory(directory)
     except OSError as error:
         raise LocalServerError(
             f"The directory {directory} cannot be made ({error.strerror}): set AUDIT_HOME to one that you can write."
         ) from error
     if not os.access(directory, os.R_OK | os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
         raise _not_ours(directory)
+    try:
+        check_private_directory(directory, within=home)
+    except NotPrivateError as error:
+        raise LocalServerError(f"{directory} cannot be used: {error.strerror}; or set AUDIT_HOME.") from error
     return directory
 
 

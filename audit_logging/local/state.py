@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import re
 import subprocess
 from dataclasses import asdict, dataclass
@@ -13,11 +14,14 @@ from typing import TYPE_CHECKING, Any
 from audit_logging.errors import LocalServerOptionError
 from audit_logging.files import write_durably
 from audit_logging.local.places import state_directory
+from audit_logging.private import check_private_directory
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
 DEFAULT_NAME = "default"
+
+_log = logging.getLogger("audit_logging")
 
 
 @dataclass(frozen=True)
@@ -122,6 +126,11 @@ def state_file(home: Path, name: str = DEFAULT_NAME) -> Path:
 def find_running(home: Path, name: str = DEFAULT_NAME) -> RunningServer | None:
     """Return the server that `audit-logging server up` started under *home* and that still runs."""
     path = home / "servers" / f"{name}.json"
+    try:  # else events would go wherever the one who wrote the file wants them
+        check_private_directory(path.parent, within=home)
+    except OSError as error:
+        _log.warning("The local server is not used: %s.", error.strerror)
+        return None
     state = State.read(path)
     return state.running() if state is not None and state.is_alive else None
 

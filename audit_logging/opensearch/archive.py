@@ -23,6 +23,7 @@ import orjson
 from audit_logging.errors import ArchiveError
 from audit_logging.files import write_durably
 from audit_logging.integrity.seal import canonical_form, digest_of
+from audit_logging.private import make_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -100,7 +101,7 @@ class Archive:
         """
         target = self._directory / f"{_stem(index)}.ndjson.gz"
         try:
-            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_directory(self._directory)
             self._export(index.name, target)
             contents = _read(target)
             self._compare(index, contents)

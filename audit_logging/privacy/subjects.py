@@ -17,6 +17,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
 from audit_logging.errors import SettingsError
+from audit_logging.private import check_parents, make_directory, open_private
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -127,8 +128,9 @@ class SubjectKeys:
         self._abandon()
         connection = None
         try:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+            make_directory(self._path.parent)
+            check_parents(self._path)
+            os.close(open_private(self._path, os.O_RDWR | os.O_CREAT, secret=True))
             connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=30.0)
             connection.execute("PRAGMA secure_delete = ON")
             connection.execute("PRAGMA journal_mode = WAL")

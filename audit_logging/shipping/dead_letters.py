@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
 
 from audit_logging.errors import AuditError, CredentialsError, RefusedError
 from audit_logging.files import write_durably
+from audit_logging.private import NotPrivateError, check_private_directory, private_directory, read_trusted
 from audit_logging.shipping.answer import CONFLICT, explain
 from audit_logging.shipping.batch import document_id
 from audit_logging.shipping.notices import Notices
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 
 REPLAYED = "replayed"
 """File with the ids of the dead letters that were replayed: one that is gone and not named here was lost."""
+
+
+MOST_BYTES: Final = 16 << 20
+"""Largest dead letter that is read: a document of 1 MiB, escaped, is far smaller."""
 
 
 class DeadLetterError(AuditError):
@@ -101,7 +106,7 @@ class DeadLetters:
             stream=self._stream,
             document=record.payload.decode("utf-8", "backslashreplace"),
         )
-        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_directory(self.path, within=self.path.parent)
         write_durably(self.file_of(letter.id), orjson.dumps(letter._asdict()))
         return letter
 
@@ -115,6 +120,7 @@ class DeadLetters:
         Raises:
             DeadLetterError: One cannot be read.
         """
+        self._check()
         for path in sorted(self.path.glob("*-*.json"), key=_place):
             yield _read(path)
 
@@ -124,6 +130,7 @@ class DeadLetters:
         Raises:
             DeadLetterError: It is not there, or cannot be read.
         """
+        self._check()
         path = self.file_of(letter_id)
         if path.parent != self.path or not path.exists():
             raise DeadLetterError(
@@ -131,6 +138,13 @@ class DeadLetters:
                 " there are."
             )
         return _read(path)
+
+    def _check(self) -> None:
+        """Check that nobody else could have put letters here, which a replay would send as events of this trail."""
+        try:
+            check_private_directory(self.path, within=self.path.parent)
+        except NotPrivateError as error:
+            raise DeadLetterError(f"The dead letters in {self.path} are not trusted: {error.strerror}.") from error
 
     def replay(self, letter: DeadLetter, client: Client) -> str | None:
         """Send one again under its own ``_id``, and remove it when it is stored.
@@ -194,6 +208,6 @@ def _place(path: Path) -> tuple[str, int, str]:
 
 def _read(path: Path) -> DeadLetter:
     try:
-        return DeadLetter(**orjson.loads(path.read_bytes()))
+        return DeadLetter(**orjson.loads(read_trusted(path, MOST_BYTES)))
     except (OSError, orjson.JSONDecodeError, TypeError) as error:
         raise DeadLetterError(f"The dead letter {path} cannot be read ({error}).") from error

@@ -16,6 +16,7 @@ import orjson
 
 from audit_logging.errors import AuditError
 from audit_logging.files import write_durably
+from audit_logging.private import private_directory
 from audit_logging.spool.segment import FRAME_BYTES, checksum_agrees, decode_records, length_of_next
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ class DamagedBytes:
         Raises:
             OSError: The disk refused, so that the segment must stay.
         """
-        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_directory(self.path, within=self.path.parent)
         path = self.file_of(damage.id)
         write_durably(path, orjson.dumps(damage._asdict()) + b"\n" + data)
         _log.critical(

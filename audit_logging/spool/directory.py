@@ -16,6 +16,7 @@ import time
 from typing import TYPE_CHECKING
 
 from audit_logging.errors import SettingsError, SpoolWriteError
+from audit_logging.private import make_directory
 from audit_logging.settings import DEFAULT_STREAM
 from audit_logging.spool.closed import DEAD_LETTERS, ClosedWriters
 from audit_logging.spool.cursor import Cursor
@@ -132,7 +133,7 @@ class SpoolDirectory:
         unborn = self.path / f".{writer}{_NEW}"
         born = WriterDirectory(unborn)
         try:
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_directory(self.path)
             self.check()
             unborn.mkdir(mode=0o700)
             _write_private(unborn / STREAM, self.stream)

@@ -28,7 +28,7 @@ def test_a_key_is_named(settings):
     assert "kept in a second place" in kept.sentence
 
 
-@pytest.mark.parametrize("mode", [0o640, 0o604, 0o666])
+@pytest.mark.parametrize("mode", [0o640, 0o604])
 def test_one_that_others_may_read_is_a_warning(settings, mode):
     SigningKey.load_or_create(settings.signing_key_path)
     settings.signing_key_path.chmod(mode)
@@ -52,3 +52,19 @@ def test_signing_nothing_is_a_warning(settings, monkeypatch):
     monkeypatch.setattr("audit_logging.settings.find_spec", lambda _: None)
     check = check_signing(settings.model_copy(update={"signing": None}))
     assert (check.verdict, "cryptography" in check.sentence) == ("warning", True)
+
+
+@pytest.mark.parametrize("mode", [0o620, 0o602, 0o666])
+def test_one_that_others_may_write_is_a_problem(settings, mode):
+    SigningKey.load_or_create(settings.signing_key_path)
+    settings.signing_key_path.chmod(mode)
+    check = check_signing(settings)
+    assert (check.verdict, "others can write" in check.sentence) == ("problem", True)
+
+
+@pytest.mark.parametrize("name", [".", "signing"])
+def test_a_directory_that_others_may_write_is_a_problem(settings, name):
+    SigningKey.load_or_create(settings.signing_key_path)
+    (settings.home / name).chmod(0o777)
+    check = check_signing(settings)
+    assert (check.verdict, "others can write" in check.sentence) == ("problem", True)

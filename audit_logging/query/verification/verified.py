@@ -18,6 +18,7 @@ from audit_logging.errors import QueryError
 from audit_logging.files import write_durably
 from audit_logging.integrity.claims import Head
 from audit_logging.integrity.keys import SigningKey, TrustedKeys
+from audit_logging.private import NotPrivateError, check_private_directory, private_directory, read_private
 from audit_logging.query.dsl import all_of, any_of
 from audit_logging.query.exchange import Request, search_request
 
@@ -125,13 +126,16 @@ def load(settings: Settings) -> tuple[Verified | None, str]:
     """Return the record and nothing, or None and why there is none to go on from."""
     path = record_path(settings)
     try:
-        record = orjson.loads(path.read_bytes())
+        check_private_directory(path.parent, within=settings.home)
+        record = orjson.loads(read_private(path))
         text, signature = str(record["verified"]), str(record["signature"])
         if settings.signs and not _keys(settings).verifies(str(record["key"]), signature, _signed(text)):
             return None, f"The record {path} was not signed by this machine's key: verified from the begin."
         verified = Verified(**orjson.loads(text))
     except FileNotFoundError:
         return None, ""
+    except NotPrivateError as error:
+        return None, f"The record {path} is not trusted ({error.strerror}): verified from the begin."
     except (OSError, ValueError, KeyError, TypeError):
         return None, f"The record {path} is damaged: verified from the begin."
     if verified.stream != settings.stream:
@@ -152,7 +156,7 @@ def save(verified: Verified, settings: Settings) -> None:
         key = SigningKey.load_or_create(settings.signing_key_path)
         record |= {"key": key.id, "signature": key.sign(_signed(text))}
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_directory(path.parent, within=settings.home)
         write_durably(path, orjson.dumps(record))
     except OSError as error:
         raise QueryError(f"The record {path} cannot be written ({error.strerror}): make room, or set home.") from error
