@@ -19,7 +19,7 @@ from audit_logging.errors import AuditError
 
 if TYPE_CHECKING:
     from audit_logging.capture.configuration import accounts, configure, flush, health, shutdown
-    from audit_logging.capture.context import bind_context, carry_context, context
+    from audit_logging.capture.context import bind_context, carry_context, context, current_context, isolated_context
     from audit_logging.capture.handler import AuditHandler
     from audit_logging.capture.health import Health
     from audit_logging.capture.logger import AuditLogger, get_logger
@@ -58,10 +58,12 @@ __all__ = [
     "carry_context",
     "configure",
     "context",
+    "current_context",
     "errors",
     "flush",
     "get_logger",
     "health",
+    "isolated_context",
     "merge_context",
     "record_events",
     "register_event_type",
@@ -70,7 +72,7 @@ __all__ = [
 
 _HOMES = {
     "capture.configuration": ("accounts", "configure", "flush", "health", "shutdown"),
-    "capture.context": ("bind_context", "carry_context", "context"),
+    "capture.context": ("bind_context", "carry_context", "context", "current_context", "isolated_context"),
     "capture.handler": ("AuditHandler",),
     "capture.health": ("Health",),
     "capture.logger": ("AuditLogger", "get_logger"),

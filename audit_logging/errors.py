@@ -2,6 +2,7 @@
 
     AuditError
     ├── SettingsError              mend a setting; the program should not start
+    ├── ContextError               facts were to be bound where no scope is open
     ├── EventError                 this one call was wrong (tests and strict applications only)
     │   └── InvalidEventError
     ├── DurabilityError            an emit call could not keep its promise
@@ -41,6 +42,10 @@ class AuditError(Exception):
 
 class SettingsError(AuditError):
     """A setting is missing, malformed or contradicts another."""
+
+
+class ContextError(AuditError):
+    """Facts were to be bound to a context, and none is open around the call."""
 
 
 class EventError(AuditError):

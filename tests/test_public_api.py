@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 
 NAMES = """
 Accounts AsyncAuditReader AuditAdmin AuditError AuditHandler AuditLogger AuditProcessor AuditReader EventType Health RecordedEvents RedactKeys Settings
-accounts add_event_id add_severity add_timestamp bind_context carry_context configure context errors flush get_logger health merge_context
+accounts add_event_id add_severity add_timestamp bind_context carry_context configure context current_context errors flush get_logger health isolated_context merge_context
 record_events register_event_type shutdown __version__
 """.split()
 

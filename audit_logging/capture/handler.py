@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextvars
 import datetime as dt
 import logging
 from typing import Any
 
 from audit_logging.capture.configuration import current_trail
-from audit_logging.capture.processors import KEY
+from audit_logging.capture.context import isolated_context
+from audit_logging.capture.processors import KEY, merge_context
 from audit_logging.capture.tap import audit_facts, exception_of
 
 RECORDED = "log.recorded"
 """The event type of a record that carries none, where every record is wanted."""
 
-_STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+_CALL = "_audit_call"
+"""Attribute of a log record that holds what its call knew. Formatters leave out names that begin with an underscore."""
+
+_STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName", _CALL}
 _OWN_LOGGERS = ("audit_logging", "opensearch", "urllib3")
 
 
@@ -40,6 +45,7 @@ class AuditHandler(logging.Handler):
 
     def __init__(self, level: int | str = logging.NOTSET, *, every_record: bool = False) -> None:
         super().__init__(level)
+        _remember_calls()
         self.every_record = every_record
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -63,20 +69,89 @@ class AuditHandler(logging.Handler):
         durability = facts.pop("durability", None)
         moment = dt.datetime.fromtimestamp(record.created, tz=dt.timezone.utc)
         facts.setdefault("timestamp", moment)
-        current_trail().emit(event_type, facts, durability)
+        call = record.__dict__.get(_CALL)
+        if call is None:  # the record was made before there was a handler, or by another factory
+            current_trail().emit(event_type, facts, durability)
+        else:
+            call.emit(event_type, facts, durability)
+
+
+class _Call:
+    """What the call behind a log record knew: its context, and its text and exception before any formatter.
+
+    ``QueueHandler`` and ``MemoryHandler`` hand records to other threads, in whose context the event would name the
+    wrong person or none; ``QueueHandler`` puts the traceback into the text.
+    """
+
+    __slots__ = ("_context", "_facts", "arguments", "error", "text")
+
+    def __init__(self, record: logging.LogRecord) -> None:
+        self._context: contextvars.Context | None = contextvars.copy_context()
+        self._facts: dict[str, Any] = {}
+        self.text, self.arguments = record.msg, record.args
+        self.error = exception_of(record.exc_info)
+
+    def emit(self, event_type: Any, facts: dict[str, Any], durability: Any) -> None:
+        """Emit an event in the context of the call."""
+        if self._context is None:  # it came from another process
+            with isolated_context(**self._facts):
+                current_trail().emit(event_type, facts, durability)
+        else:
+            # A context can be entered once at a time, and several handlers may take one record.
+            self._context.copy().run(current_trail().emit, event_type, facts, durability)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the facts as plain values: a record that a queue takes to another process must not fail for them."""
+        known = self._facts if self._context is None else self._context.copy().run(_context_facts)
+        return _restored_call, ({name: _plain(value) for name, value in known.items()},)
+
+
+def _restored_call(facts: dict[str, Any]) -> _Call:
+    call = _Call(logging.makeLogRecord({}))
+    call._context, call._facts = None, facts  # noqa: SLF001 - its own constructor
+    return call
+
+
+def _context_facts() -> dict[str, Any]:
+    return dict(merge_context(None, "info", {}))
+
+
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(each) for each in value]
+    return str(value)
+
+
+def _remember_calls() -> None:
+    """Make every log record of this process remember its call; once, around the factory that is there."""
+    make = logging.getLogRecordFactory()
+    if getattr(make, _CALL, False):
+        return
+
+    def factory(*args: Any, **kwargs: Any) -> logging.LogRecord:
+        record = make(*args, **kwargs)
+        record.__dict__[_CALL] = _Call(record)
+        return record
+
+    setattr(factory, _CALL, True)
+    logging.setLogRecordFactory(factory)
 
 
 def _facts(record: logging.LogRecord) -> dict[str, Any]:
     extra = {key: value for key, value in record.__dict__.items() if key not in _STANDARD}
     if isinstance(record.msg, dict):  # structlog's ProcessorFormatter.wrap_for_formatter
         return audit_facts({**record.msg, **extra})
-    facts = extra
+    facts, call = extra, record.__dict__.get(_CALL)
+    text, arguments, error = record.msg, record.args, exception_of(record.exc_info)
+    if error is None and call is not None and call.error is not None:  # a QueueHandler took it out and into the text
+        text, arguments, error = call.text, call.arguments, call.error
     try:
-        facts.setdefault("message", record.getMessage())
+        facts.setdefault("message", str(text) % arguments if arguments else str(text))
     except Exception:  # noqa: BLE001 - arguments that do not fit the format are the caller's mistake, not a lost event
-        facts.setdefault("message", str(record.msg))
-        facts["log_arguments"] = record.args
-    error = exception_of(record.exc_info)
+        facts.setdefault("message", str(text))
+        facts["log_arguments"] = arguments
     if error is not None:
         facts["exception"] = error
     return facts

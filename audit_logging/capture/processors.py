@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from structlog.contextvars import get_contextvars
 
-from audit_logging.capture.context import current_facts
+from audit_logging.capture.context import current_facts, hidden_from_structlog
 from audit_logging.events.catalogue import CATALOGUE
 from audit_logging.events.identity import new_event_id, now
 from audit_logging.events.values import PlainValues
@@ -34,10 +34,13 @@ def merge_context(logger: Any, method_name: str, event_dict: EventDict) -> Event
         ...     merge_context(None, "info", {"user_id": "u-7"})
         {'user_id': 'u-7', 'request_id': 'r-1'}
     """
-    facts, of_structlog = current_facts(), get_contextvars()
-    for around in (facts, of_structlog) if facts else (of_structlog,):
-        for key, value in around.items():
-            if event_dict.get(key) is None:
+    for key, value in current_facts().items():
+        if event_dict.get(key) is None:
+            event_dict[key] = value
+    if of_structlog := get_contextvars():
+        hidden = hidden_from_structlog()
+        for key, value in of_structlog.items():
+            if event_dict.get(key) is None and hidden.get(key, event_dict) is not value:
                 event_dict[key] = value
     return event_dict
 

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from audit_logging.capture.checkpoints import Checkpoints
 from audit_logging.capture.console import print_event
+from audit_logging.capture.context import whole_facts
 from audit_logging.capture.durability import Durabilities
 from audit_logging.capture.health import HealthProbe
 from audit_logging.capture.processors import merge_context
 from audit_logging.capture.writer import Writer, WriterClosedError
 from audit_logging.errors import DurabilityError, NotIndexedError, SettingsError
-from audit_logging.events.catalogue import CATALOGUE
+from audit_logging.events.catalogue import API_CALL, CATALOGUE
 from audit_logging.events.document import DocumentBuilder
 from audit_logging.events.values import PlainValues
 from audit_logging.forks import begin_anew, in_children, same_process
@@ -172,6 +173,10 @@ class Trail:
 
     def _document(self, event_type: str, facts: Mapping[str, Any], origin: Origin | None = None) -> Document:
         enriched: Any = dict(facts)
+        if event_type == API_CALL:
+            for name, value in whole_facts().items():
+                if enriched.get(name) is None:
+                    enriched[name] = value
         for processor in self._processors:
             try:
                 enriched = processor(None, "info", enriched)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from audit_logging.events.models import Outcome
     from audit_logging.settings import Severity
 
+API_CALL = "api.call"
 _NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
 _SERVER_ERROR, _CLIENT_ERROR = 500, 400
 
@@ -204,7 +205,7 @@ _CORE = (
         ecs_type=("info",),
     ),
     ApiCall(
-        "api.call",
+        API_CALL,
         "{method} {endpoint} answered {status_code}",
         failure_sentence="{method} {endpoint} answered {status_code}",
         fields=models.ApiCallFields,

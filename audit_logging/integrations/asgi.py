@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 from audit_logging.capture.configuration import current_trail
 from audit_logging.capture.context import context
 from audit_logging.errors import SettingsError
+from audit_logging.events.catalogue import API_CALL
 from audit_logging.integrations.forwarded import find_origin, parse_node
 from audit_logging.integrations.http_request import choose_request_id, domain_of, endpoint_of, parse_trace_parent
 
@@ -115,8 +116,9 @@ class AuditMiddleware:
         origin = self._origin(scope, headers)
         facts = _request_facts(scope, headers, origin)
         scope = {**scope, REQUEST_ID_KEY: facts["request_id"]}
-        call = _Call(scope, receive, send, origin, recorded=not self._excluded.match(scope["path"]))
-        with context(**facts):
+        around = context(**facts)
+        call = _Call(scope, receive, send, origin, around, recorded=not self._excluded.match(scope["path"]))
+        with around:
             try:
                 await self.app(scope, call.receive, call.send)
             except BaseException as error:
@@ -151,8 +153,11 @@ class _Headers:
 class _Call:
     """One request on its way: watches what is said in both directions, and tells it at the end, once."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, origin: Origin | None, *, recorded: bool) -> None:
+    def __init__(
+        self, scope: Scope, receive: Receive, send: Send, origin: Origin | None, around: context, *, recorded: bool
+    ) -> None:
         self._scope, self._receive, self._send = scope, receive, send
+        self._around = around
         self._path: str = scope["path"]  # some frameworks shorten it on the way
         self._proxies = origin.proxies if origin else ()
         self._began = time.perf_counter()
@@ -196,7 +201,9 @@ class _Call:
         }
         if self._proxies:
             facts["proxies"] = list(self._proxies)
-        await current_trail().aemit("api.call", facts)
+        # The last part of the answer may be sent by a task that is about one part of the request.
+        with self._around.resumed():
+            await current_trail().aemit(API_CALL, facts)
 
     def _outcome(self, error: BaseException | None) -> dict[str, Any]:
         sent = {} if self._status is None else {"status_sent": self._status}

@@ -455,7 +455,7 @@ def test_a_query_means_what_the_keywords_mean(terms, metadata, text, tenant, neg
     read = filter_of_query(lambda: Access(user_id="u", organization_id=tenant))
 
     @app.get("/")
-    def digest(where=Depends(read)):  # noqa: B008
+    def digest(where=Depends(read)):
         return where.digest()
 
     async def ask():
