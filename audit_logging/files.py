@@ -6,12 +6,19 @@ import contextlib
 import errno
 import fcntl
 import os
+import stat
 import tempfile
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+MAX_LINE_BYTES: Final = 4 << 20
+"""Longest line that is read: a document has 1 MiB at most, and twice that as text within its stand-in."""
+
+MAX_FILE_BYTES: Final = 64 << 20
+"""Largest file that is read whole, such as a manifest."""
 
 UNFINISHED = ".audit-logging-unfinished-"
 """What the name of a file begins with that is being written."""
@@ -45,7 +52,7 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
             yield file
             file.flush()
             os.fsync(descriptor)
-        Path(name).replace(path)
+            appear(descriptor, Path(name), path)
     except BaseException:
         with contextlib.suppress(OSError):
             Path(name).unlink()
@@ -53,10 +60,70 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
     sync_directory(path.parent)
 
 
+class TooLargeError(OSError):
+    """A line or a file is larger than anything this library writes; ``strerror`` says which and how large."""
+
+    def __init__(self, path: str | Path, why: str) -> None:
+        super().__init__(errno.EFBIG, why, str(path))
+
+
+def bounded_lines(file: IO[bytes], path: str | Path) -> Iterator[bytes]:
+    """Yield the lines of *file* with their ends, and never hold more than :data:`MAX_LINE_BYTES` of it.
+
+    Args:
+        file: Open for reading; what it decompresses is bounded too.
+        path: Its name in an error.
+
+    Raises:
+        TooLargeError: A line is longer; the error gives its number.
+
+    Example:
+        >>> import io
+        >>> list(bounded_lines(io.BytesIO(b"one\\ntwo"), "notes"))
+        [b'one\\n', b'two']
+    """
+    number = 0
+    while line := file.readline(MAX_LINE_BYTES + 1):
+        number += 1
+        if len(line) > MAX_LINE_BYTES:
+            raise TooLargeError(path, f"line {number:,} is longer than {MAX_LINE_BYTES:,} bytes")
+        yield line
+
+
+def read_bounded(path: Path) -> bytes:
+    """Return the content of a file; never waits, as reading a named pipe would.
+
+    Raises:
+        TooLargeError: It is larger than :data:`MAX_FILE_BYTES`.
+        OSError: It cannot be read, or is no regular file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+        content = file.read(MAX_FILE_BYTES + 1)
+    if len(content) > MAX_FILE_BYTES:
+        raise TooLargeError(path, f"it is larger than {MAX_FILE_BYTES:,} bytes")
+    return content
+
+
 def write_durably(path: Path, data: bytes) -> None:
     """Write a :func:`whole_file` that holds *data*."""
     with whole_file(path) as file:
         file.write(data)
+
+
+def appear(descriptor: int, unfinished: Path, path: Path) -> None:
+    """Give the open file *descriptor*, whose name is *unfinished*, the name *path*.
+
+    Raises:
+        OSError: It cannot, or another file has the name: another user who can write the directory put it there.
+    """
+    unfinished.replace(path)
+    if not os.path.samestat(os.fstat(descriptor), path.lstat()):
+        raise OSError(
+            errno.EACCES, "another user put another file in its place: choose a directory of your own", str(path)
+        )
 
 
 def _new_file(directory: Path) -> tuple[int, str]:

@@ -139,14 +139,14 @@ def open_private(path: Path, flags: int, *, secret: bool = False) -> int:
     return descriptor
 
 
-def read_private(path: Path) -> bytes:
-    """Return the content of a file that :func:`open_private` accepts.
+def read_private(path: Path, most: int = -1) -> bytes:
+    """Return the content of a file that :func:`open_private` accepts, or its first *most* bytes.
 
     Raises:
         OSError: It cannot be opened or read.
     """
     with os.fdopen(open_private(path, os.O_RDONLY), "rb") as file:
-        return file.read()
+        return file.read(most)
 
 
 def read_trusted(path: Path, most: int = 1 << 20) -> bytes:

@@ -33,6 +33,9 @@ D = -121665 * pow(121666, P - 2, P) % P
 PUBLIC_KEY_PREFIX = bytes.fromhex("302a300506032b6570032100")
 """What stands before the 32 bytes of an Ed25519 key in a PEM file (RFC 8410, section 4)."""
 
+MOST_BYTES = 256 << 20
+"""Size of the largest proof that is read."""
+
 Point = tuple[int, int, int, int]
 
 
@@ -175,6 +178,15 @@ def no_float(text: str) -> None:
     raise BadProofError(f"it holds the number {text}")
 
 
+def read_proof(path: Path) -> str:
+    """Return the text of a proof; raise ValueError when it is larger than any proof."""
+    with path.open("rb") as file:
+        content = file.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise ValueError(f"{path} is larger than {MOST_BYTES:,} bytes")
+    return content.decode("utf-8")
+
+
 def main(arguments: list[str]) -> int:
     """Check the proof that the command line names."""
     proof_path, *key_paths = arguments or [""]
@@ -183,7 +195,7 @@ def main(arguments: list[str]) -> int:
         return 2
     try:
         keys = dict(read_key(path) for path in key_paths)
-        text = Path(proof_path).read_text("utf-8")
+        text = read_proof(Path(proof_path))
     except (OSError, ValueError) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2

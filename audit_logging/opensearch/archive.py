@@ -16,12 +16,12 @@ import zlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final, cast
 
 import orjson
 
 from audit_logging.errors import ArchiveError
-from audit_logging.files import write_durably
+from audit_logging.files import TooLargeError, bounded_lines, read_bounded, write_durably
 from audit_logging.integrity.seal import canonical_form, digest_of
 from audit_logging.private import make_directory
 
@@ -146,7 +146,7 @@ def verify_archive(manifest_path: Path) -> Manifest:
         ArchiveError: The manifest or its file is missing, damaged, or of another format.
     """
     try:
-        told = orjson.loads(manifest_path.read_bytes())
+        told = orjson.loads(read_bounded(manifest_path))
         if not isinstance(told, dict) or (told.pop("format", None), told.pop("version", None)) != (FORMAT, VERSION):
             raise ArchiveError(f"{manifest_path} is no manifest of an archive that this version knows.")
         manifest = Manifest(**told)
@@ -180,7 +180,9 @@ def read_lines(path: Path) -> Iterator[bytes]:
     """
     try:
         with gzip.open(path) as lines:
-            yield from lines
+            yield from bounded_lines(cast("IO[bytes]", lines), path)
+    except TooLargeError as error:
+        raise ArchiveError(f"{path} is damaged: {error.strerror}.") from error
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ArchiveError(f"{path} is damaged: {error}.") from error
 

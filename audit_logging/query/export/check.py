@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 import orjson
 
 from audit_logging.errors import QueryError
+from audit_logging.files import TooLargeError
 from audit_logging.integrity.seal import canonical_form, digest_of
 from audit_logging.query.export.formats import FORMATS
 from audit_logging.query.export.manifest import ORDERED, read_manifest
@@ -76,6 +77,8 @@ class _Check:
         try:
             yield from self._events(name, self._format.documents(io.BufferedReader(content)))
             content.drain()
+        except TooLargeError as error:
+            yield f"{name}: {error.strerror}"
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             yield f"{name} is damaged: {error}"
         except (UnicodeDecodeError, csv.Error):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import orjson
 
+from audit_logging.files import MAX_LINE_BYTES, TooLargeError, bounded_lines
 from audit_logging.query.event import Event
 from audit_logging.query.printable import printable
 
@@ -42,7 +43,7 @@ class Ndjson:
 
     def documents(self, content: io.BufferedReader) -> Iterator[bytes]:
         """Yield the lines."""
-        for line in content:
+        for line in bounded_lines(content, "the export"):
             yield line.rstrip(b"\n")
 
 
@@ -58,7 +59,7 @@ class JsonArray:
 
     def documents(self, content: io.BufferedReader) -> Iterator[bytes]:
         """Yield what stands between the brackets."""
-        for line in content:
+        for line in bounded_lines(content, "the export"):
             document = line.rstrip(b"\n").removesuffix(b",")
             if document not in {b"[", b"]", b""}:
                 yield document
@@ -117,11 +118,23 @@ class Csv:
 
     def documents(self, content: io.BufferedReader) -> Iterator[bytes]:
         """Yield the last column."""
-        csv.field_size_limit(1 << 24)
-        rows = csv.reader(io.TextIOWrapper(content, "utf-8", newline=""))
+        csv.field_size_limit(MAX_LINE_BYTES)
+        size = 0
+
+        def lines() -> Iterator[str]:
+            nonlocal size
+            for line in bounded_lines(content, "the export"):
+                size += len(line)
+                if size > MAX_LINE_BYTES:  # a quoted cell may go over any number of lines
+                    raise TooLargeError("the export", f"a row is longer than {MAX_LINE_BYTES:,} bytes")
+                yield line.decode()
+
+        rows = csv.reader(lines())
         next(rows, None)
+        size = 0
         for row in rows:
             yield row[-1].encode() if row else b""
+            size = 0
 
 
 FORMATS: Final[dict[str, Format]] = {"ndjson": Ndjson(), "json": JsonArray(), "csv": Csv()}

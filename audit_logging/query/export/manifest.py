@@ -11,7 +11,7 @@ import orjson
 from audit_logging._version import __version__
 from audit_logging.errors import QueryError
 from audit_logging.events.document import SCHEMA
-from audit_logging.files import write_durably
+from audit_logging.files import read_bounded, write_durably
 from audit_logging.query.export.outfile import beside
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
         QueryError: It cannot be read, or is no manifest that this version knows.
     """
     try:
-        manifest: dict[str, Any] = orjson.loads(path.read_bytes())
+        manifest: dict[str, Any] = orjson.loads(read_bounded(path))
     except OSError as error:
         raise QueryError(f"The manifest {path} cannot be read ({error.strerror}).") from None
     except orjson.JSONDecodeError:

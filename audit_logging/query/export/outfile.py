@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, Protocol
 
 from audit_logging.errors import IncompleteResultError, QueryError
-from audit_logging.files import sync_directory
+from audit_logging.files import appear, sync_directory
+from audit_logging.private import NotPrivateError, open_private
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -127,7 +128,7 @@ class PartFile:
         self._written: Future[None] | None = None
 
     def _open(self) -> IO[bytes]:
-        descriptor = os.open(self.part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        descriptor = open_private(self.part, os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -221,8 +222,8 @@ class PartFile:
     def finish(self) -> None:
         """Let the file appear, and forget the state."""
         assert self.path is not None
+        appear(self._file.fileno(), self.part, self.path)
         self._file.close()
-        self.part.replace(self.path)
         sync_directory(self.path.parent)
         self._state_path.unlink(missing_ok=True)
 
@@ -267,15 +268,26 @@ def target_of(path: str | os.PathLike[str]) -> Path | None:
     """Return the file that *path* leads to; None for standard output.
 
     Raises:
-        QueryError: It is something other than a file, such as a device, which would be replaced.
+        QueryError: It is something other than a file, such as a device, which would be replaced; or a symbolic link of
+            another user.
     """
     if os.fspath(path) == STANDARD_OUTPUT:
         return None
+    if (owner := _owner_of_link(path)) not in {None, 0, os.geteuid()}:
+        raise QueryError(f"{path} is a symbolic link of another user (uid {owner}): choose another file with --out.")
     target = Path(os.path.realpath(path))
     with explaining_disk(target):
         if target.exists() and not stat.S_ISREG(target.stat().st_mode):
             raise QueryError(f"{target} is not a file: give a file's name, or - for standard output.")
     return target
+
+
+def _owner_of_link(path: str | os.PathLike[str]) -> int | None:
+    """Return the owner of the symbolic link *path*; None when it is no link."""
+    with contextlib.suppress(OSError, ValueError):
+        found = os.lstat(path)
+        return found.st_uid if stat.S_ISLNK(found.st_mode) else None
+    return None
 
 
 @contextlib.contextmanager
@@ -285,6 +297,8 @@ def explaining_disk(target: Path | None, *, what: str = "export", option: str = 
         yield
     except BrokenPipeError:
         raise
+    except NotPrivateError as error:
+        raise QueryError(f"The {what} cannot use {error.filename}: {error.strerror} ({option}).") from error
     except OSError as error:
         why = error.strerror or error
         raise QueryError(

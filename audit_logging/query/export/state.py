@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from audit_logging.errors import QueryError
-from audit_logging.files import write_durably
+from audit_logging.files import MAX_FILE_BYTES, write_durably
+from audit_logging.private import read_private
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,7 +64,7 @@ class State:
             QueryError: It is no state, or of another version.
         """
         try:
-            data = path.read_bytes()
+            data = read_private(path, MAX_FILE_BYTES)
         except FileNotFoundError:
             return None
         try:

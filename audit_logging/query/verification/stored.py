@@ -5,17 +5,19 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import gzip
+import zlib
 from collections.abc import Callable
-from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple, Protocol, cast
 
 from audit_logging.errors import EventFileError, IncompleteResultError
+from audit_logging.files import TooLargeError, bounded_lines
 from audit_logging.integrity.sealed_event import read_sealed_event
 from audit_logging.query.copies import SEQUENCE, WRITER
 from audit_logging.query.dsl import all_of, any_of, timestamp
 from audit_logging.query.export.view import KEEP_ALIVE, ViewLostError, open_view
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from audit_logging.integrity.verification import Place, Stretch
@@ -186,23 +188,27 @@ class StoredInFiles:
             told = 0
             try:
                 with path.open("rb") as raw:
-                    for line in _opened(raw):
+                    for line in bounded_lines(_opened(raw), path):
                         if line.strip():
                             yield line.rstrip(b"\r\n")
                         if progress is not None and raw.tell() - told > BYTES_PER_STEP:
                             told = raw.tell()
                             progress(behind + told, sum(sizes))
-            except (OSError, EOFError) as error:
+            except TooLargeError as error:
+                raise EventFileError(
+                    f"{path} is no export of audit events: {error.strerror}. Give the file as it was exported."
+                ) from error
+            except (OSError, EOFError, zlib.error) as error:
                 raise EventFileError(f"{path} cannot be read to its end ({error}): is it whole?") from error
             behind += size
         if progress is not None:
             progress(behind, sum(sizes))
 
 
-def _opened(raw: IO[bytes]) -> Iterable[bytes]:
+def _opened(raw: IO[bytes]) -> IO[bytes]:
     magic = raw.read(len(GZIP_MAGIC))
     raw.seek(0)
-    return gzip.GzipFile(fileobj=raw) if magic == GZIP_MAGIC else raw
+    return cast("IO[bytes]", gzip.GzipFile(fileobj=raw)) if magic == GZIP_MAGIC else raw
 
 
 def _size_of(path: Path) -> int:
