@@ -9,7 +9,7 @@ import os
 import stat
 import tempfile
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, BinaryIO, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,17 +90,27 @@ def bounded_lines(file: IO[bytes], path: str | Path) -> Iterator[bytes]:
         yield line
 
 
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file for reading; never waits, as opening a named pipe would.
+
+    Raises:
+        OSError: It cannot be opened, or is no regular file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+    return os.fdopen(descriptor, "rb")
+
+
 def read_bounded(path: Path) -> bytes:
-    """Return the content of a file; never waits, as reading a named pipe would.
+    """Return the content of a file that :func:`open_regular` opens.
 
     Raises:
         TooLargeError: It is larger than :data:`MAX_FILE_BYTES`.
         OSError: It cannot be read, or is no regular file.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+    with open_regular(path) as file:
         content = file.read(MAX_FILE_BYTES + 1)
     if len(content) > MAX_FILE_BYTES:
         raise TooLargeError(path, f"it is larger than {MAX_FILE_BYTES:,} bytes")

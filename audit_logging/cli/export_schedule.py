@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from audit_logging.cli.schedule import only_run
+from audit_logging.cli.schedule import is_made, only_run
 from audit_logging.errors import ExportDamagedError, QueryError
 from audit_logging.query.export.manifest import manifest_path, read_manifest
 from audit_logging.query.filter import Filter
@@ -58,7 +58,7 @@ def _missing(directory: Path, reader: AuditReader, period: Period, wanted: Filte
     """Return the file that is to be written for *period*; None when there is nothing to do."""
     newest = None
     for path in _names(directory / f"{reader.settings.stream}-{period.name}", format_):
-        if not (path.exists() and manifest_path(path).exists()):
+        if not (is_made(path) and is_made(manifest_path(path))):
             break
         newest = path
     if newest is not None:

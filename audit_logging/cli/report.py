@@ -11,7 +11,7 @@ import orjson
 
 from audit_logging.cli.filtering import open_reader
 from audit_logging.cli.options import connection_options
-from audit_logging.cli.schedule import only_run, schedule_options
+from audit_logging.cli.schedule import is_made, only_run, schedule_options
 from audit_logging.files import whole_file, write_durably
 from audit_logging.query.export.outfile import explaining_disk
 from audit_logging.query.period import Period
@@ -76,7 +76,7 @@ def _make_due(settings: Settings, schedule: Schedule) -> None:
         missing = [
             (period, path)
             for period in schedule.periods()
-            if not (path := directory / f"{settings.stream}-report-{period.name}.html").exists()
+            if not is_made(path := directory / f"{settings.stream}-report-{period.name}.html")
         ]
         if not missing:
             click.echo(f"No report was missing in {directory}.")

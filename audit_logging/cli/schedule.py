@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from audit_logging.errors import QueryError
-from audit_logging.private import make_directory
+from audit_logging.private import make_directory, why_not_private
 from audit_logging.query.period import Period
 
 if TYPE_CHECKING:
@@ -76,6 +76,21 @@ def only_run(directory: Path, what: str, *, option: str = "--out-dir") -> Iterat
         yield True
     finally:
         os.close(descriptor)
+
+
+def is_made(path: Path) -> bool:
+    """Return whether an earlier run wrote *path*.
+
+    Raises:
+        QueryError: Another user did, or can change it.
+    """
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return False
+    if why := why_not_private(found):
+        raise QueryError(f"{path} {why}, so it is not what an earlier run wrote: remove it, or give another --out-dir.")
+    return True
 
 
 def schedule_options(command: Command) -> Command:

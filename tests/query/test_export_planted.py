@@ -8,6 +8,7 @@ import stat
 
 import pytest
 
+from audit_logging.cli.schedule import is_made
 from audit_logging.errors import QueryError
 from audit_logging.files import appear, whole_file
 from audit_logging.query.export.outfile import PartFile, explaining_disk, target_of
@@ -136,3 +137,11 @@ def test_a_file_appears_under_its_name(tmp_path):
     appear(descriptor, tmp_path / "unfinished", tmp_path / "name")
     os.close(descriptor)
     assert [path.name for path in tmp_path.iterdir()] == ["name"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_finished_file_that_another_user_planted_is_not_taken_for_an_earlier_run(shared, kind):
+    assert not is_made(shared / "trail-2026-03.ndjson.gz")
+    plant(shared / "trail-2026-03.ndjson.gz", kind)
+    with pytest.raises(QueryError, match="not what an earlier run wrote"):
+        is_made(shared / "trail-2026-03.ndjson.gz")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 import orjson
 
 from audit_logging.errors import QueryError
-from audit_logging.files import TooLargeError
+from audit_logging.files import TooLargeError, open_regular
 from audit_logging.integrity.seal import canonical_form, digest_of
 from audit_logging.query.export.formats import FORMATS
 from audit_logging.query.export.manifest import ORDERED, read_manifest
@@ -47,7 +47,7 @@ def check_export(manifest_path: Path) -> Iterator[str]:
         if path.parent != manifest_path.parent:
             raise QueryError(f"{manifest_path} names a file elsewhere: files lie beside their manifest.")
         try:
-            with path.open("rb") as raw:
+            with open_regular(path) as raw:
                 yield from check.file(path.name, raw, {name: claimed.get(name) for name in _SUMS})
         except FileNotFoundError:
             yield f"{path.name} is missing"
