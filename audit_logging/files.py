@@ -117,6 +117,18 @@ def read_bounded(path: Path) -> bytes:
     return content
 
 
+def names_in(directory: Path) -> list[str]:
+    """Return the names in *directory*; none when it is not there.
+
+    Raises:
+        OSError: It cannot be read. ``Path.glob`` would say that it is empty.
+    """
+    try:
+        return [path.name for path in directory.iterdir()]
+    except FileNotFoundError:
+        return []
+
+
 def write_durably(path: Path, data: bytes) -> None:
     """Write a :func:`whole_file` that holds *data*."""
     with whole_file(path) as file:

@@ -6,9 +6,11 @@ import logging
 import queue
 import shlex
 import subprocess
-import threading
 import time
 from typing import TYPE_CHECKING, Final
+
+from audit_logging.background import BackgroundThread
+from audit_logging.shipping.bell import Bell
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,16 +38,18 @@ class Checkpoints:
         self._write = write
         self._command = shlex.split(command) if command else []
         self._signed: queue.Queue[bytes | None] = queue.Queue(_MOST_WAITING)
-        self._thread: threading.Thread | None = None
+        self._due = time.monotonic() + interval
+        self._stopping = Bell()
+        self._thread = BackgroundThread("audit-logging-checkpoints", self._step, self._stopping.wait)
 
     def start(self) -> None:
-        """Start in the background; a process that is exiting goes on without."""
-        thread = threading.Thread(target=self._run, name="audit-logging-checkpoints", daemon=True)
-        try:
-            thread.start()
-        except RuntimeError:
-            return
-        self._thread = thread
+        """Start in the background unless it runs already."""
+        self._thread.ensure_running()
+
+    @property
+    def problem(self) -> str:
+        """Why no checkpoint can be written; empty when the last one was."""
+        return self._thread.problem
 
     def tell(self, payload: bytes) -> None:
         """Hand a signed event to the command. Returns at once."""
@@ -58,26 +62,27 @@ class Checkpoints:
 
     def stop(self, timeout: float) -> None:
         """Let the command have what is left, and end within *timeout* seconds."""
-        if self._thread is None:
+        if not self._thread.is_alive:
             return
         try:
             self._signed.put(None, timeout=timeout)
         except queue.Full:
             return
+        finally:
+            self._stopping.ring()
         self._thread.join(timeout)
 
-    def _run(self) -> None:
-        due = time.monotonic() + self._interval
-        while True:
-            try:
-                payload = self._signed.get(timeout=max(due - time.monotonic(), 0))
-            except queue.Empty:
-                due = time.monotonic() + self._interval
-                self._write()
-                continue
-            if payload is None:
-                return
+    def _step(self) -> bool:
+        """Write a checkpoint when it is time, or hand one signed event to the command; false at the end."""
+        try:
+            payload = self._signed.get(timeout=max(self._due - time.monotonic(), 0))
+        except queue.Empty:
+            self._write()
+            self._due = time.monotonic() + self._interval  # afterwards, so that one that failed is tried again soon
+            return True
+        if payload is not None:
             self._give(payload)
+        return payload is not None
 
     def _give(self, payload: bytes) -> None:
         try:

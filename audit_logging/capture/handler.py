@@ -11,6 +11,7 @@ from audit_logging.capture.configuration import current_trail
 from audit_logging.capture.context import isolated_context
 from audit_logging.capture.processors import KEY, merge_context
 from audit_logging.capture.tap import audit_facts, exception_of
+from audit_logging.interrupts import is_interrupt
 
 RECORDED = "log.recorded"
 """The event type of a record that carries none, where every record is wanted."""
@@ -67,8 +68,8 @@ class AuditHandler(logging.Handler):
             facts |= {"level": record.levelname.lower(), "logger": record.name}
             facts.setdefault("outcome", "failure" if record.levelno >= logging.ERROR else "unknown")
         durability = facts.pop("durability", None)
-        moment = dt.datetime.fromtimestamp(record.created, tz=dt.timezone.utc)
-        facts.setdefault("timestamp", moment)
+        if "timestamp" not in facts:
+            facts["timestamp"] = _moment(record.created)
         call = record.__dict__.get(_CALL)
         if call is None:  # the record was made before there was a handler, or by another factory
             current_trail().emit(event_type, facts, durability)
@@ -139,6 +140,13 @@ def _remember_calls() -> None:
     logging.setLogRecordFactory(factory)
 
 
+def _moment(seconds: float) -> dt.datetime | float:
+    try:
+        return dt.datetime.fromtimestamp(seconds, tz=dt.timezone.utc)
+    except (ValueError, OverflowError, OSError):  # no year of four digits; the event says what was given
+        return seconds
+
+
 def _facts(record: logging.LogRecord) -> dict[str, Any]:
     extra = {key: value for key, value in record.__dict__.items() if key not in _STANDARD}
     if isinstance(record.msg, dict):  # structlog's ProcessorFormatter.wrap_for_formatter
@@ -149,7 +157,9 @@ def _facts(record: logging.LogRecord) -> dict[str, Any]:
         text, arguments, error = call.text, call.arguments, call.error
     try:
         facts.setdefault("message", str(text) % arguments if arguments else str(text))
-    except Exception:  # noqa: BLE001 - arguments that do not fit the format are the caller's mistake, not a lost event
+    except Exception as failure:  # arguments that do not fit the format are the caller's mistake, not a lost event
+        if is_interrupt(failure):
+            raise
         facts.setdefault("message", str(text))
         facts["log_arguments"] = arguments
     if error is not None:

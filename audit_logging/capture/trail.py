@@ -8,16 +8,19 @@ import logging
 import os
 import threading
 import weakref
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from audit_logging.background import describe
 from audit_logging.capture.checkpoints import Checkpoints
 from audit_logging.capture.console import print_event
 from audit_logging.capture.context import whole_facts
 from audit_logging.capture.durability import Durabilities
 from audit_logging.capture.health import HealthProbe
 from audit_logging.capture.processors import merge_context
+from audit_logging.capture.upkeep import Upkeep
 from audit_logging.capture.writer import Writer, WriterClosedError
-from audit_logging.errors import DurabilityError, NotIndexedError, SettingsError
+from audit_logging.errors import AuditError, DurabilityError, NotIndexedError, SettingsError
 from audit_logging.events.catalogue import API_CALL, CATALOGUE
 from audit_logging.events.document import DocumentBuilder
 from audit_logging.events.values import PlainValues
@@ -26,6 +29,7 @@ from audit_logging.integrity.claims import CHECKPOINT, DEAD_LETTERED, STARTED, S
 from audit_logging.integrity.sealed_event import read_sealed_event
 from audit_logging.integrity.signature import CHAIN, SIGNED_TYPES
 from audit_logging.integrity.signer import Signer, signing_key
+from audit_logging.interrupts import is_interrupt
 from audit_logging.privacy.policy import privacy_policy
 from audit_logging.privacy.redaction import SecretKeys
 from audit_logging.privacy.secrets import SecretText
@@ -87,6 +91,8 @@ class Trail:
         self._builder = DocumentBuilder(self.settings, CATALOGUE, plain, privacy_policy(self.settings))
         self._probe = HealthProbe(self.settings)
         self._shipper: Shipper | None = None
+        self._shipping_problem = ""
+        self._upkeep = Upkeep(self._look_after)
         self._begun = False
         self._more_heads = False
         self._checkpoints = Checkpoints(
@@ -140,8 +146,8 @@ class Trail:
         if durability == "indexed" and self.settings.ship and not self.settings.opensearch_url:
             raise SettingsError("durability 'indexed' needs an opensearch_url to be acknowledged by.")
         writer = self._writer
-        if not self._begun:
-            self._start_chain(writer)  # before the document is made, so that the begin bears the earlier time
+        if not self._begun or monotonic() >= self._upkeep.due:
+            self._prepare(writer)  # before the document is made, so that the begin bears the earlier time
         own = event_type in SIGNED_TYPES and origin is None
         signer = self._signer if own else None
         if signer is not None:
@@ -180,7 +186,9 @@ class Trail:
         for processor in self._processors:
             try:
                 enriched = processor(None, "info", enriched)
-            except Exception as error:  # noqa: BLE001 - an enricher that fails must not cost the event
+            except Exception as error:  # an enricher that fails must not cost the event
+                if is_interrupt(error):
+                    raise
                 name = getattr(processor, "__name__", type(processor).__name__)
                 _log.error("The audit processor %s failed; the event goes on without it", name, exc_info=True)
                 enriched["processor_error"] = f"{name}: {type(error).__name__}"
@@ -190,6 +198,13 @@ class Trail:
         if durability == "disk" and self._begun and not own:  # the first must not hold up the beginning
             return writer.commit(document)
         return writer.append(document, awaited=durability == "indexed", own=own, signer=signer)
+
+    def _prepare(self, writer: Writer) -> None:
+        """Begin the chain, or look after the spool where a second has passed since that was done last."""
+        if self._begun:
+            self._look_after()
+        else:
+            self._start_chain(writer)
 
     def _start_chain(self, writer: Writer) -> None:
         """Begin the chain with a signed event that also vouches for other writers of the spool directory.
@@ -221,8 +236,6 @@ class Trail:
             self._more_heads = self._more_heads and len(found) == MOST_HEADS_AT_ONCE
         except WriterClosedError:  # by a shutdown, which signs its end
             return
-        except DurabilityError as error:
-            _log.error("The chain of writer %s could not be signed this time: %s", writer.id, error)
         if self._shipper is not None:
             self._shipper.wake()
 
@@ -252,27 +265,50 @@ class Trail:
                     signer.heads.forget(each.writer)
 
     def _begin(self, writer: Writer) -> None:
-        """Start shipping with the first event, so that a process that emits nothing costs nothing."""
+        """Start the threads with the first event, so that a process that emits nothing costs nothing."""
         with self._beginning:
-            if not self._begun and writer is self._writer:  # which is another when somebody shuts down meanwhile
-                self._begun = True
-                if self._signer is not None:
-                    self._checkpoints.start()
+            if self._begun or writer is not self._writer:  # which is another when somebody shuts down meanwhile
+                return
+            self._begun = True
+            if self.settings.ship and not self.settings.opensearch_url:
+                _log.warning(
+                    "No opensearch_url is set (or AUDIT_OPENSEARCH_URL): audit events stay in the spool %s until a"
+                    " process with one ships them, such as `audit-logging ship`.",
+                    self.settings.spool_path,
+                )
+        self._look_after()
+
+    def _look_after(self) -> None:
+        """Start every thread that should run and does not, and check that the spool is where it should be."""
+        writer = self._writer
+        with self._beginning:
+            if not self._begun or writer is not self._writer:
+                return
+            self._upkeep.start()
+            if self._signer is not None:
+                self._checkpoints.start()
+            if writer.ships:
                 self._ship(writer)
+        writer.look_after()
 
     def _ship(self, writer: Writer) -> None:
-        if not self.settings.ship:
-            return
-        if not self.settings.opensearch_url:
-            _log.warning(
-                "No opensearch_url is set (or AUDIT_OPENSEARCH_URL): audit events stay in the spool %s until a process"
-                " with one ships them, such as `audit-logging ship`.",
-                self.settings.spool_path,
-            )
-            return
+        """Start shipping, or try again to: descriptors or threads may have run out for a moment."""
+        try:
+            if self._shipper is None:
+                self._shipper = self._make_shipper(writer)
+            self._shipper.ensure_running()
+            self._shipping_problem = ""
+        except (OSError, MemoryError) as error:
+            if is_interrupt(error):
+                raise
+            if not self._shipping_problem:
+                _log.error("Audit events are not shipped (%s); retrying.", describe(error))
+            self._shipping_problem = describe(error)
+
+    def _make_shipper(self, writer: Writer) -> Shipper:
         from audit_logging.shipping.shipper import Shipper
 
-        shipper = Shipper(
+        return Shipper(
             self.settings,
             writer.directory,
             writer.reader,
@@ -281,11 +317,6 @@ class Trail:
             on_closed=self.tell_of_closed_writer,
             on_through=functools.partial(self._end_chain, writer, self._signer),
         )
-        try:
-            shipper.start()
-        except RuntimeError:  # the interpreter is exiting; the event is safe and ships with the next start
-            return
-        self._shipper = shipper
 
     def tell_of_dead_letter(self, letter: DeadLetter) -> None:
         """Say in the trail which event is missing in it, for its writer's chain has a gap there."""
@@ -295,8 +326,8 @@ class Trail:
         facts = {"outcome": "failure", "reason": letter.reason, "dead_letter": missing}
         try:
             self.emit(DEAD_LETTERED, facts, "process")
-        except DurabilityError as error:
-            _log.error("The trail could not be told of dead letter %s: %s", letter.id, error)
+        except AuditError as error:
+            _log.error("Could not record dead letter %s in the trail: %s", letter.id, error)
 
     def tell_of_closed_writer(self, last: bytes) -> None:
         """Say in the trail how far a dead writer came, all of whose events are shipped.
@@ -310,8 +341,8 @@ class Trail:
         about = {"writer": head.writer, "sequence": head.sequence, "hash": head.hash}
         try:
             self.emit(WRITER_CLOSED, {"metadata": about}, "process")
-        except DurabilityError as error:
-            _log.error("The trail could not be told of the end of writer %s: %s", head.writer, error)
+        except AuditError as error:
+            _log.error("Could not record the end of writer %s in the trail: %s", head.writer, error)
             return
         self._signer.heads.forget(head.writer)
 
@@ -341,25 +372,36 @@ class Trail:
         if not same_process[0]:
             begin_anew()
         writer = self._writer
+        self._look_after()
         if self._shipper is not None:
             self._shipper.hurry()
-        return writer.waiting == 0 or writer.wait_until_acknowledged(writer.sequence, timeout)
+        arrived = writer.waiting == 0 or writer.wait_until_acknowledged(writer.sequence, timeout)
+        return arrived and not writer.custody.lost
 
     def health(self) -> Health:
         """Return how this end of the trail is."""
         if not same_process[0]:
             begin_anew()
-        return self._probe.examine(self._writer, self._shipper)
+        self._look_after()
+        return self._probe.examine(
+            self._writer,
+            self._shipper,
+            shipping_problem=self._shipping_problem,
+            signing_problem=self._checkpoints.problem or (self._signer.problem if self._signer is not None else ""),
+        )
 
     def shutdown(self, timeout: float) -> int:
         """Ship what can be shipped within *timeout* seconds, stop, and return how many events remain in the spool."""
         if not same_process[0]:
             begin_anew()
         writer, shipper, signer, checkpoints = self._writer, self._shipper, self._signer, self._checkpoints
+        upkeep = self._upkeep
+        writer.look_after()
         if shipper is not None:
             shipper.finish(timeout)
         self._end_chain(writer, signer)  # unless the shipper had it done, and shipped that as well
         checkpoints.stop(timeout)
+        upkeep.stop()
         remaining = writer.close()
         self._ending = None
         return remaining

@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Final
 
 from audit_logging.capture.amid import Amid
 from audit_logging.capture.commit import GroupCommit
+from audit_logging.capture.custody import Custody
 from audit_logging.capture.pace import Pace
 from audit_logging.errors import DurabilityError, NotIndexedError, SpoolFullError, SpoolWriteError
 from audit_logging.events.bounds import MAX_DOCUMENT_BYTES
 from audit_logging.integrity.seal import Chain, SealedDocument, digest_of, new_writer_id
+from audit_logging.interrupts import is_interrupt, suppress
 from audit_logging.spool.damage import DamagedBytes
 from audit_logging.spool.directory import SpoolDirectory, WriterDirectory
 from audit_logging.spool.reader import SpoolReader
 from audit_logging.spool.refusals import Refusals
-from audit_logging.spool.writer import SpoolWriter
+from audit_logging.spool.writer import SpoolMissingError, SpoolWriter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -71,6 +73,7 @@ class Writer:
         self._awaited: dict[int, str] = {}
         self.reader: SpoolReader | None = None
         self.pace = Pace()
+        self.custody = Custody(self.directory)
 
     @property
     def id(self) -> str:
@@ -91,8 +94,9 @@ class Writer:
 
     @property
     def waiting(self) -> int:
-        """How many events are not acknowledged yet."""
-        return -self.acknowledged + self._chain.sequence  # in this order: both may move on meanwhile
+        """How many events are not acknowledged yet and not lost."""
+        acknowledged = self.acknowledged
+        return self._chain.sequence - acknowledged - self.custody.lost_after(acknowledged)
 
     def append(
         self,
@@ -124,7 +128,9 @@ class Writer:
             with self._lock:
                 if self._is_busy:
                     return self._append_aside(document, awaited=awaited, last=last)
-                spool = self._spool or self._begin()
+                spool = self._spool
+                if spool is None or self.custody.is_broken or spool.at[2] >= spool.roll_at:
+                    spool = self._prepare()
                 if not own and spool.at[2] + len(document.canonical) > self._bytes_allowed:
                     self._wait_for_room(spool, document)
                 try:
@@ -133,9 +139,7 @@ class Writer:
                         raise WriterClosedError("it was closed meanwhile")
                     if self._unsettled is not None:
                         self._settle(spool)
-                    sealed = self._chain.seal(document.canonical, document.splice)
-                    if signer is not None:
-                        sealed = signer.sign(sealed)
+                    sealed = self._seal(document, signer)
                     self._unsettled = sealed
                     spool.append(sealed.payload)
                     self._chain.advance(sealed)
@@ -150,6 +154,10 @@ class Writer:
         except SpoolWriteError as error:
             error.event_id = document.event_id
             raise
+
+    def _seal(self, document: Document, signer: Signer | None) -> SealedDocument:
+        sealed = self._chain.seal(document.canonical, document.splice)
+        return sealed if signer is None else signer.sign(sealed)
 
     def _keep_signed(self, sealed: SealedDocument, signer: Signer, *, last: bool) -> None:
         signer.keep(self._chain.writer, sealed.payload)
@@ -216,6 +224,46 @@ class Writer:
             )
         return 0
 
+    def _prepare(self) -> SpoolWriter:
+        """Return the spool to append to, when it is in its place."""
+        spool = self._spool
+        if spool is None:
+            return self._begin()
+        self._keep_in_place(spool)
+        return spool
+
+    def look_after(self) -> None:
+        """Check that the spool is still in its place on the disk, and restore what is missing there.
+
+        Not in a signal handler that interrupted the writer, which must not wait for it; the next call comes soon.
+        """
+        if self._at_disk.is_here():
+            return
+        with self._lock:
+            if not self.ships and self.reader is not None:
+                self.reader.look()
+            if self._spool is not None and not self._is_busy:
+                with contextlib.suppress(SpoolWriteError):  # which custody remembers
+                    self._keep_in_place(self._spool)
+
+    def _keep_in_place(self, spool: SpoolWriter) -> None:
+        """Restore what was removed of the spool.
+
+        Raises:
+            SpoolWriteError: It cannot be restored now.
+        """
+        home, reader = self._home, self.reader
+        if home is None or reader is None:  # a signal handler has closed it just now
+            return
+        try:
+            self._is_busy = True
+            if self._unsettled is not None:
+                self._settle(spool)
+            if self.custody.restore(home, spool, reader):
+                self._count_freed()
+        finally:
+            self._is_busy = False
+
     def _wait_for_room(self, spool: SpoolWriter, document: Document) -> None:
         size = len(document.canonical)
         if not self._wait_until(
@@ -233,7 +281,9 @@ class Writer:
         """Go by what is in the spool where an append was broken off: by the disk, or by the handler of a signal."""
         try:
             spool.settle()
-        except OSError:  # appending tries again, and raises what is to be raised
+        except OSError as error:  # appending tries again, and raises what is to be raised
+            if is_interrupt(error):
+                raise
             return
         if self._unsettled is not None and spool.sequence == self._unsettled.sequence:
             self._chain.advance(self._unsettled)
@@ -250,7 +300,7 @@ class Writer:
             return False
         try:
             self._is_busy = True
-            with contextlib.suppress(OSError):  # it raises with what is appended next
+            with suppress(OSError):  # it raises with what is appended next
                 spool.roll()
         finally:
             self._is_busy = False
@@ -299,8 +349,15 @@ class Writer:
         spool = self._spool or self._closed_spool
         assert spool is not None
         try:
-            with self._at_disk.here():
-                spool.sync(sequence)
+            try:
+                with self._at_disk.here():
+                    spool.sync(sequence)
+            except SpoolMissingError:
+                with self._lock:
+                    self._keep_in_place(spool)
+                with self._at_disk.here():
+                    spool.sync(sequence)
+            self.custody.refuse_lost(sequence)
         except SpoolWriteError as error:
             error.event_id = event_id
             raise
@@ -308,6 +365,8 @@ class Writer:
     def on_acknowledged(self, bytes_freed: int, set_aside: Mapping[int, str]) -> None:
         """Note that shipping moved on: what became free, and which events were refused."""
         with self._lock:
+            if bytes_freed and self._spool is not None:  # what is open takes room on the disk until it is closed
+                self._spool.let_go(self.acknowledged)
             self._bytes_allowed += bytes_freed
             self.pace.note(self.acknowledged, self.sequence)
             for sequence in self._awaited.keys() & set_aside.keys():
@@ -339,7 +398,9 @@ class Writer:
 
     def _count_freed(self) -> None:
         """Find out what became free, where another process ships and so removes segments."""
-        if self._spool is not None and self.reader is not None:
+        if self._spool is None or self.reader is None:
+            return
+        with suppress(OSError):
             freed = self._spool.bytes_appended - self.reader.bytes_kept()
             self._bytes_allowed = self._settings.spool_max_bytes + freed
 
@@ -379,7 +440,12 @@ class Writer:
     def _give_up(self) -> int:
         if self._unsettled is not None and self._spool is not None:
             self._settle(self._spool)
+        if self._spool is not None and self._home is not None and self.reader is not None:
+            with contextlib.suppress(SpoolWriteError):
+                self.custody.restore(self._home, self._spool, self.reader)
         remaining = self.waiting
+        if self.custody.is_broken:
+            remaining = self.custody.give_up(self._chain.writer, self.acknowledged, self.sequence)
         if self._spool is not None and self._home is not None:
             self._spool.close()
             if not remaining and self._home.take_shipping():

@@ -95,13 +95,14 @@ def _remaining(settings: Settings) -> tuple[int, list[str]]:
 
     count = 0
     unreadable = []
-    for directory in SpoolDirectory(settings.spool_path, settings.stream).claim():
+    spool = SpoolDirectory(settings.spool_path, settings.stream)
+    for directory in spool.claim():
         try:
             count += SpoolReader(directory.path).count_waiting()
         except (AuditError, OSError) as error:
             unreadable.append(str(error))
         directory.release()
-    return count, unreadable
+    return count, [*unreadable, *spool.unreadable.values()]
 
 
 def _damaged(settings: Settings) -> dict[str, str]:

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from audit_logging.errors import InvalidEventError
 from audit_logging.events.bounds import fit
-from audit_logging.events.identity import new_identity
+from audit_logging.events.identity import clock_problem, new_identity
 from audit_logging.events.models import CommonFields
 from audit_logging.events.stamps import Stamps
 from audit_logging.events.values import PlainValues, add_unique, text
@@ -158,7 +158,12 @@ class DocumentBuilder:
             InvalidEventError: A value did not validate and the settings ask to ``raise``.
         """
         event_id, moment = new_identity()
-        is_quick = origin is None and type(event_type) is str and not self._is_personal(event_type, facts)
+        is_quick = (
+            origin is None
+            and type(event_type) is str
+            and not clock_problem
+            and not self._is_personal(event_type, facts)
+        )
         if is_quick:
             printed = self._stamps.print(event_type, facts, event_id, moment)
             if printed is not None:
@@ -189,6 +194,9 @@ class DocumentBuilder:
         self, event_type: EventType, keywords: Keywords, event_id: str, moment: str, origin: Origin | None
     ) -> Document:
         valid, extra, invalid = keywords
+        if clock_problem and "timestamp" not in valid:
+            extra = {**extra, "clock": clock_problem[0]}
+            invalid = tuple(sorted({*invalid, "timestamp"}))
         outcome, severity = event_type.judge(valid)
         severity = self._overrides.get(event_type.name, severity)
         audit: dict[str, Any] = {"schema": SCHEMA}

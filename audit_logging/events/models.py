@@ -15,11 +15,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from audit_logging.events.identity import FIRST_MOMENT, LAST_MOMENT
 from audit_logging.events.values import iso_utc
-
-FIRST_MOMENT = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc)
-LAST_MOMENT = dt.datetime(2262, 4, 11, tzinfo=dt.timezone.utc)
-"""What the mapping type ``date_nanos`` can hold (OpenSearch documentation, "Date nanoseconds"), to the day."""
 
 _FIRST_TEXT, _LAST_TEXT = iso_utc(FIRST_MOMENT), iso_utc(LAST_MOMENT)
 _AS_STORED = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z")

@@ -20,6 +20,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator
 from pydantic.fields import FieldInfo
 
 from audit_logging.events import models
+from audit_logging.events.identity import FIRST_MOMENT
 from audit_logging.events.values import INT64, STRUCTURED, float_text, iso_utc, time_text
 
 if TYPE_CHECKING:
@@ -253,7 +254,7 @@ def _float_mark(digits: str) -> float:
 
 
 def _moment_mark(digits: str) -> dt.datetime:
-    return models.FIRST_MOMENT + dt.timedelta(seconds=int(digits[4:13]), microseconds=int(digits[13:]))
+    return FIRST_MOMENT + dt.timedelta(seconds=int(digits[4:13]), microseconds=int(digits[13:]))
 
 
 def moment_mark(digits: str) -> str:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 import orjson
 
 from audit_logging.events.slots import Role, Slot, UnfitError, is_transparent, moment_mark, role_of
+from audit_logging.interrupts import is_interrupt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -83,7 +84,9 @@ class Stamps:
             values = shape.values(facts, event_id, moment)
             stamp = shape.stamps.get(shape.choose(values))
             canonical = stamp.print(values) if stamp is not None else None
-        except Exception:  # noqa: BLE001 - whatever is the matter with a value, the exact way knows what to do
+        except Exception as error:  # whatever is the matter with a value, the exact way knows what to do
+            if is_interrupt(error):
+                raise
             return None
         return None if canonical is None else (values[shape.event_id], canonical)
 
@@ -100,8 +103,9 @@ class Stamps:
             if choice not in shape.stamps and not shape.is_awkward(values):
                 shape.stamps[choice] = None  # whatever happens now, it is not tried again
                 shape.stamps[choice] = self._cut(event_type, facts, shape, values, canonical)
-        except Exception:  # noqa: BLE001 - what only saves time must not cost an event
-            return
+        except Exception as error:  # what only saves time must not cost an event
+            if is_interrupt(error):
+                raise
 
     def _shape(self, event_type: str, facts: Mapping[str, Any]) -> _Shape | None:
         if self._revision != self._catalogue.revision:

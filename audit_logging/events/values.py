@@ -36,6 +36,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from audit_logging.interrupts import is_interrupt
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeAlias
@@ -119,7 +121,9 @@ class PlainValues:
             return float_text(value)
         try:
             return self._container_or_other(value, room, depth, inside, name)
-        except Exception as error:  # noqa: BLE001 - whatever an application's object does, the event must not be lost
+        except Exception as error:  # whatever an application's object does, the event must not be lost
+            if is_interrupt(error):
+                raise
             return text(f"[unprintable {kind.__name__}: {type(error).__name__}]", room)
 
     def _masked(self, value: str, name: str) -> str:

@@ -12,13 +12,13 @@ reached from the heads that no writer has signed yet.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from audit_logging.integrity.sealed_event import read_sealed_event
+from audit_logging.interrupts import suppress
 from audit_logging.private import FILE_MODE, check_private_directory, private_directory
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Heads:
     def forget(self, writer: str) -> None:
         """Delete the head of a writer whose end another chain vouches for."""
         for directory in (self.path, self._vouched):
-            with contextlib.suppress(OSError):
+            with suppress(OSError):
                 (directory / f"{writer}.json").unlink()
 
     def vouch(self, heads: Iterable[SealedEvent]) -> None:
@@ -69,14 +69,14 @@ class Heads:
 
         A crash before this only means that they are signed a second time.
         """
-        with contextlib.suppress(OSError):
+        with suppress(OSError):
             private_directory(self._vouched, within=self._spool)
             for head in heads:
                 self._move(head)
 
     def _move(self, head: SealedEvent) -> None:
         name = f"{head.writer}.json"
-        with contextlib.suppress(OSError):  # another writer signed it too, and was faster
+        with suppress(OSError):  # another writer signed it too, and was faster
             (self.path / name).replace(self._vouched / name)
             if (self._vouched / name).read_bytes() != head.document:
                 # Its writer signed another event just before the move. An even newer head keeps its place.
@@ -101,7 +101,7 @@ class Heads:
 
     def _read_all(self, directory: Path) -> Iterator[SealedEvent]:
         # What others could have written must not be signed, nor believed.
-        with contextlib.suppress(OSError):
+        with suppress(OSError):
             check_private_directory(directory, within=self._spool)
             with os.scandir(directory) as entries:
                 yield from filter(None, map(_read, self._named(directory, entries)))
@@ -111,7 +111,7 @@ class Heads:
 
 
 def _read(path: Path) -> SealedEvent | None:
-    with contextlib.suppress(OSError):
+    with suppress(OSError):
         head = read_sealed_event(path.read_bytes())
         if head is not None and head.genuine and f"{head.writer}.json" == path.name:
             return head

@@ -12,6 +12,7 @@ from audit_logging.errors import SettingsError
 from audit_logging.integrity.heads import Heads
 from audit_logging.integrity.keys import SigningKey
 from audit_logging.integrity.signature import sign
+from audit_logging.interrupts import is_interrupt
 from audit_logging.private import FILE_MODE, make_directory
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ class Signer:
         self.heads = Heads(settings.spool_path, settings.stream)
         self._file = settings.checkpoint_file
         self._tell = tell
+        self.problem = ""
+        """Why the last signed event could not be kept in the second place; empty when it was."""
 
     def sign(self, sealed: SealedDocument) -> SealedDocument:
         """Return *sealed* with a signature in its seal."""
@@ -49,7 +52,11 @@ class Signer:
             self.heads.keep(writer, payload)
             if self._file is not None:
                 _append(self._file, payload)
+            self.problem = ""
         except OSError as error:
+            if is_interrupt(error):
+                raise
+            self.problem = str(error)
             _log.error("The head of writer %s could not be kept in a second place: %s", writer, error)
         self._tell(payload)
 

@@ -9,7 +9,9 @@ looks holds up nobody. What cannot be found in any of these places is lost, and 
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
+import errno
 import os
 import socket
 from collections import defaultdict
@@ -150,24 +152,31 @@ def take_accounts(spool_dir: Path, *, quick: bool = False) -> Accounts:
             everything that waits is read.
 
     Raises:
-        SettingsError: This user may not read the spool.
+        SettingsError: The spool cannot be read, for example by this user.
         DamageError: What was kept of damaged bytes cannot be read.
 
     Example:
         >>> take_accounts(Path("/nowhere")).balanced
         True
     """
+    try:
+        return _take_accounts(spool_dir, quick=quick)
+    except OSError as error:
+        raise _unreadable(Path(error.filename or spool_dir), error) from error
+
+
+def _take_accounts(spool_dir: Path, *, quick: bool) -> Accounts:
     directory = SpoolDirectory(spool_dir)
+    with contextlib.suppress(FileNotFoundError):
+        spool_dir.stat()
+        if not os.access(spool_dir, os.R_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(spool_dir))
     stocks: dict[Path, Stock] = {}
-    if spool_dir.exists() and not os.access(spool_dir, os.R_OK | os.X_OK):
-        raise _unreadable(spool_dir)
     for path in directory.writers():
         try:
             stocks[path] = take_stock(path, quick=quick)
         except FileNotFoundError:  # gone meanwhile: it is among the closed ones now
             continue
-        except PermissionError as error:
-            raise _unreadable(path) from error
     letters = _Letters(directory.dead_letters)
     # Read last: a writer that was closed meanwhile is here, and where it was counted above it does not count again.
     closed = [each for each in ClosedWriters(spool_dir) if spool_dir / each.writer not in stocks]
@@ -180,7 +189,11 @@ def take_accounts(spool_dir: Path, *, quick: bool = False) -> Accounts:
     )
 
 
-def _unreadable(path: Path) -> SettingsError:
+def _unreadable(path: Path, error: OSError) -> SettingsError:
+    if not isinstance(error, PermissionError):
+        return SettingsError(
+            f"{path} cannot be read ({error.strerror}): look after the disk, or name another spool_dir."
+        )
     return SettingsError(
         f"{path} cannot be read by this user: run this as the user that runs the application, or name another spool"
         " in spool_dir (AUDIT_SPOOL_DIR)."
@@ -328,7 +341,10 @@ def written_at(stock: Stock) -> float | None:
 
 
 def _moment(seconds: float | None) -> dt.datetime | None:
-    return None if seconds is None else dt.datetime.fromtimestamp(seconds, dt.timezone.utc)
+    try:
+        return None if seconds is None else dt.datetime.fromtimestamp(seconds, dt.timezone.utc)
+    except (ValueError, OverflowError, OSError):  # the clock was far off when the file was written
+        return None
 
 
 def _text(path: Path) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
 
 from audit_logging.errors import AuditError, CredentialsError, RefusedError
-from audit_logging.files import write_durably
+from audit_logging.files import names_in, write_durably
 from audit_logging.private import NotPrivateError, check_private_directory, private_directory, read_trusted
 from audit_logging.shipping.answer import CONFLICT, explain
 from audit_logging.shipping.batch import document_id
@@ -121,7 +122,7 @@ class DeadLetters:
             DeadLetterError: One cannot be read.
         """
         self._check()
-        for path in sorted(self.path.glob("*-*.json"), key=_place):
+        for path in sorted(map(self.file_of, self.ids()), key=_place):
             yield _read(path)
 
     def get(self, letter_id: str) -> DeadLetter:
@@ -191,7 +192,7 @@ class DeadLetters:
 
     def ids(self) -> set[str]:
         """Return the ids of those that are here, without reading them."""
-        return {path.stem for path in self.path.glob("*-*.json")}
+        return {name.removesuffix(".json") for name in names_in(self.path) if fnmatchcase(name, "*-*.json")}
 
     def replayed(self) -> set[str]:
         """Return the ids of those that were replayed."""

@@ -8,12 +8,14 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
+from audit_logging.background import BackgroundThread, describe
 from audit_logging.errors import AuditError
 from audit_logging.opensearch.client import Client
 from audit_logging.shipping.backoff import Backoff
 from audit_logging.shipping.bell import Bell
 from audit_logging.shipping.dead_letters import DeadLetter, DeadLetters
 from audit_logging.shipping.delivery import Delivery, StoppedError
+from audit_logging.shipping.lane import Job, Lane
 from audit_logging.shipping.notices import Notices
 from audit_logging.shipping.source import Batch, Source
 from audit_logging.shipping.stream import Stream
@@ -38,10 +40,14 @@ MOST_ADOPTED = 400
 SMALLEST_BATCH_BYTES = 1 << 16
 """However often a server finds requests too large, batches are not made smaller than this beforehand."""
 
+_START_AGAIN_SECONDS = 0.2
+"""How often a call that waits for the end tries to start a thread that could not be started."""
+
+_READ_AGAIN_SECONDS = 1.0
+"""How soon the own spool is read again after it could not be read."""
+
 _LAST_SECONDS = 1.0
 """How long a thread that was told to stop may take to notice; it is never inside a request for good."""
-
-_log = logging.getLogger("audit_logging")
 
 
 class Shipper:
@@ -96,16 +102,59 @@ class Shipper:
         self._turn = threading.Lock()
         self._ledger = threading.RLock()  # the handler of a signal may end what is being ended
         self._had_all = False
+        self._own_problem = ""
+        self._looked_at = float("-inf")
         self._finishing = False
         self._stopping = Bell()
         self._work = Bell()
         self._hurry = Bell()
-        self._thread: threading.Thread | None = None
+        self._client: Client | None = None
+        self._stream: Stream | None = None
+        self._lanes = [
+            Lane(
+                number,
+                connect=self._connect,
+                take=self._next,
+                settle=self._settle,
+                on_settled=self._note_settled,
+                pause=self._stopping.wait,
+            )
+            for number in range(1, settings.batches_in_flight + 1)
+        ]
 
     def start(self) -> None:
-        """Start shipping in the background."""
-        self._thread = threading.Thread(target=self._run, name="audit-logging-shipper", daemon=True)
-        self._thread.start()
+        """Start shipping in the background. Where no thread can be started now, :meth:`ensure_running` tries again."""
+        self.ensure_running()
+
+    def ensure_running(self) -> None:
+        """Start every lane that does not run and should. Cheap enough to be called every second."""
+        if self._stopping.is_rung:
+            return
+        first, *others = self._lanes
+        first.thread.ensure_running()
+        if self._client is not None:  # the first lane connects
+            for lane in others:
+                lane.thread.ensure_running()
+
+    @property
+    def problem(self) -> str:
+        """What keeps everything from being shipped, other than OpenSearch; empty while a lane works."""
+        threads = [lane.thread for lane in self._lanes]
+        if not self._is_running:
+            found = next((thread.problem for thread in threads if thread.problem), "")
+            return found or ("it was stopped" if threads[0].is_done else "its threads have ended")
+        if self._own_problem:
+            return self._own_problem
+        failing = [lane for lane in self._lanes if lane.thread.problem and lane.thread.is_alive]
+        if all(lane in failing or not lane.thread.is_alive for lane in self._lanes):
+            return failing[0].thread.problem
+        latest = max((lane.thread for lane in failing if not lane.is_holding), key=_failed_at, default=None)
+        return latest.problem if latest is not None and latest.failed_at > self._looked_at else ""
+
+    @property
+    def batch_problem(self) -> str:
+        """What keeps some batch from being delivered, while other lanes work; empty when nothing does."""
+        return next((lane.thread.problem for lane in self._lanes if lane.thread.problem and lane.is_holding), "")
 
     def wake(self) -> None:
         """Say that there is something to ship."""
@@ -123,10 +172,18 @@ class Shipper:
 
     def wait(self, timeout: float) -> bool:
         """Wait up to *timeout* seconds for the end; true when it has come."""
-        if self._thread is None:
-            return True
-        self._thread.join(timeout)
-        return not self._thread.is_alive()
+        deadline = time.monotonic() + timeout
+        first = self._lanes[0].thread
+        self.ensure_running()
+        if not first.is_alive and not first.is_done:  # no thread can be started at the moment
+            self._stopping.wait(min(timeout, _START_AGAIN_SECONDS))
+        for lane in self._lanes:
+            lane.thread.join(max(deadline - time.monotonic(), 0))
+        return first.is_done and not self._is_running
+
+    @property
+    def _is_running(self) -> bool:
+        return any(lane.thread.is_alive for lane in self._lanes)
 
     def finish(self, timeout: float) -> bool:
         """Ship what there is, the spools of the dead included, and end within about *timeout* seconds.
@@ -138,8 +195,11 @@ class Shipper:
         in_time = self.wait(timeout)
         self._stopping.ring()
         self.hurry()
-        if self._thread is not None:
-            self._thread.join(_LAST_SECONDS)
+        deadline = time.monotonic() + _LAST_SECONDS
+        for lane in self._lanes:
+            lane.thread.join(max(deadline - time.monotonic(), 0))
+        if self._client is not None and not self._is_running:
+            self._client.close()
         self._leave()
         return in_time
 
@@ -153,111 +213,91 @@ class Shipper:
                 directory.release()
             self._adopted.clear()
 
-    def _run(self) -> None:
-        client = self._connect()
-        if client is None:
-            return
-        stream = Stream(client, self._settings.stream, self.notices)
-        others = [
-            threading.Thread(target=self._lane, args=(client, stream), name=f"audit-logging-shipper-{n}", daemon=True)
-            for n in range(2, self._settings.batches_in_flight + 1)
-        ]
-        try:
-            for thread in others:
-                thread.start()
-        except RuntimeError:  # the interpreter is exiting; this lane goes on alone
-            others = [thread for thread in others if thread.ident is not None]
-        self._lane(client, stream)
-        for thread in others:
-            thread.join()
-        client.close()
+    def _connect(self) -> Delivery:
+        """Return what a lane delivers with, as soon as the client's files can be read.
 
-    def _connect(self) -> Client | None:
-        """Return a client, as soon as its files can be read; None when it is time to stop."""
+        Raises:
+            StoppedError: The shipper is to stop.
+        """
         backoff = Backoff()
-        while True:
+        while self._client is None:
             try:
-                return Client(self._settings)
+                client = Client(self._settings)
+                self._stream = Stream(client, self._settings.stream, self.notices)
+                self._client = client
+                self.ensure_running()  # the other lanes
             except AuditError as error:
                 self.notices.last_problem = str(error)
                 self.notices.tell(logging.ERROR, "connect", f"Audit events wait in the spool: {error}")
-            if self._stopping.wait(backoff.next()):
-                return None
-
-    def _lane(self, client: Client, stream: Stream) -> None:
-        """Deliver batch after batch, until all is through or it is time to stop."""
-        delivery = Delivery(
-            client,
-            stream,
+                if self._stopping.wait(backoff.next()):
+                    raise StoppedError("the shipper was stopped") from error
+        assert self._stream is not None
+        return Delivery(
+            self._client,
+            self._stream,
             DeadLetters(self._directory.dead_letters, self._settings.stream),
             self.notices,
             wait=self._stopping.wait,
             on_too_large=self._narrow,
             on_dead_letter=self._on_dead_letter,
         )
-        try:
-            while (job := self._next()) is not None:
-                try:
-                    self._deliver(delivery, *job)
-                finally:
-                    with self._ledger:
-                        self._delivering -= 1
-        except StoppedError:
-            pass
 
-    def _deliver(self, delivery: Delivery, source: Source, batch: Batch) -> None:
-        backoff = Backoff()
-        while True:
-            try:
-                refused = delivery.deliver(source, batch)
-                break
-            except StoppedError:
-                raise
-            except Exception:  # noqa: BLE001 - a batch that is given up would hold up the cursor for ever
-                self.notices.tell(logging.ERROR, "mistake", "The audit shipper made a mistake of its own; it goes on.")
-                _log.debug("The mistake was", exc_info=True)
-            if self._stopping.wait(backoff.next()):
-                raise StoppedError("the shipper was stopped")
-        if source is self._own and refused:  # whoever waits for one of these must not take it for indexed
-            self._on_acknowledged(0, refused)
-        freed = source.settle(batch)
-        with self._ledger:
-            self.shipped += len(batch.records)
-        if source is self._own:
-            self._on_acknowledged(freed, {})
-        else:
+    def _settle(self, delivery: Delivery, job: Job) -> None:
+        """Deliver a job's batch and acknowledge it. Called again after an error, it continues where it failed."""
+        source, batch = job.source, job.batch
+        if job.refused is None:
+            job.refused = delivery.deliver(source, batch)
+        if job.freed is None:
+            if source is self._own and job.refused:  # a caller that waits for one of these must not take it for indexed
+                self._on_acknowledged(0, job.refused)
+            job.freed = source.settle(batch)
+            with self._ledger:
+                self.shipped += len(batch.records)
+            if source is self._own:
+                self._on_acknowledged(job.freed, {})
+        if source is not self._own:
             self._retire_if_done(source)
+
+    def _note_settled(self) -> None:
+        with self._ledger:
+            self._delivering -= 1
 
     def _narrow(self, too_large_bytes: int) -> None:
         self._batch_max_bytes = max(min(self._batch_max_bytes, too_large_bytes // 2), SMALLEST_BATCH_BYTES)
 
-    def _next(self) -> tuple[Source, Batch] | None:
-        """Return the next batch and whose it is, as soon as there is one; None when it is time to end."""
+    def _next(self) -> Job | None:
+        """Return the next batch and its source; None when there is none at the moment.
+
+        Raises:
+            StoppedError: It is time to end.
+        """
         with self._turn:
-            while not self._stopping.is_rung:
-                if self._had_all:
-                    self._pause_until_work()
-                finishing = self._finishing
-                job = self._take(everything=finishing)
-                if job is not None:
-                    source, (batch, is_full) = job
-                    self._had_all = not is_full
-                    with self._ledger:
-                        self._delivering += 1
-                    return source, batch
-                if finishing:
-                    if self._delivering or self._is_through:  # another lane comes back here
-                        return None
-                    self._is_through = True
-                    self._on_through()
-                    continue
+            if self._stopping.is_rung:
+                raise StoppedError("the shipper was stopped")
+            if self._had_all:
+                self._pause_until_work()
+            finishing = self._finishing
+            taken = self._take(everything=finishing)
+            self._looked_at = time.monotonic()
+            if taken is not None:
+                source, (batch, is_full) = taken
+                self._had_all = not is_full
+                with self._ledger:
+                    self._delivering += 1
+                return Job(source, batch)
+            if finishing:
+                if self._delivering or self._is_through:  # another lane comes back here
+                    raise StoppedError("everything is shipped")
+                self._is_through = True
+                self._on_through()
+            else:
                 self._had_all = True
         return None
 
     def _pause_until_work(self) -> None:
         if self._finishing:
             return
-        if self._work.wait(self._look_seconds):
+        if self._work.wait(min(self._look_seconds, _READ_AGAIN_SECONDS) if self._own_problem else self._look_seconds):
             self._hurry.wait(self._settings.batch_seconds)
         self._work.clear()
         self._hurry.clear()
@@ -283,8 +323,12 @@ class Shipper:
             self.notices.tell(
                 logging.ERROR, f"unreadable {source.writer}", f"The spool {source.writer} cannot be shipped: {error}"
             )
+            if source is self._own:
+                self._own_problem = f"its spool cannot be read ({describe(error)})"
             self._give_up(source)
             return None
+        if source is self._own:
+            self._own_problem = ""
         if taken is None:
             self._retire_if_done(source)
         return taken
@@ -323,3 +367,7 @@ class Shipper:
         if directory is not None:
             source.close()
             directory.release()
+
+
+def _failed_at(thread: BackgroundThread) -> float:
+    return thread.failed_at

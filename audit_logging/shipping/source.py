@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from audit_logging.spool.refusals import Refusals
@@ -90,15 +91,21 @@ class Source:
             self.is_exhausted = is_final and not records
             if not records:
                 return None
-            is_full = records.size >= max_bytes
-            self.last = records[-1]
-            is_sent = records[0].sequence <= self.uncertain_to
-            if self._set_aside:
-                records = Records.of(record for record in records if record.sequence not in self._set_aside)
-            since = self._uncertain_since if is_sent else None
-            batch = Batch(records, self.last.sequence, is_sent=is_sent, since=since)
-            self._under_way.append(batch)
-            return batch, is_full
+            try:
+                return self._batch_of(records), records.size >= max_bytes
+            except BaseException:  # such as a MemoryError: records that are in no batch must be read again
+                self._reader.rewind(records[0].sequence - 1)
+                raise
+
+    def _batch_of(self, records: Records) -> Batch:
+        last = records[-1]
+        is_sent = records[0].sequence <= self.uncertain_to
+        if self._set_aside:
+            records = Records.of(record for record in records if record.sequence not in self._set_aside)
+        batch = Batch(records, last.sequence, is_sent=is_sent, since=self._uncertain_since if is_sent else None)
+        self._under_way.append(batch)
+        self.last = last
+        return batch
 
     def about_to_send(self, batch: Batch, write_index: str | None) -> None:
         """Note on disk that *batch* may be sent from now on."""
@@ -120,10 +127,11 @@ class Source:
         """
         with self._lock:
             batch.is_done = True
-            last = 0
-            while self._under_way and self._under_way[0].is_done:
-                last = self._under_way.popleft().last
-            return self._reader.acknowledge(last) if last and not self._closed else 0
+            done = list(takewhile(lambda each: each.is_done, self._under_way))
+            freed = self._reader.acknowledge(done[-1].last) if done and not self._closed else 0
+            for _ in done:  # last, so that another call repeats what failed
+                self._under_way.popleft()
+            return freed
 
     def close(self) -> None:
         """Leave the spool alone from now on, whatever is still under way."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
 
+from audit_logging.interrupts import is_interrupt
 from audit_logging.spool.lock import FileLock
 from audit_logging.spool.stock import STREAM, take_stock
 
@@ -83,7 +84,9 @@ class ClosedWriters:
             )
             if self._take(lock):
                 self._append(closed)
-        except OSError:
+        except OSError as error:
+            if is_interrupt(error):
+                raise
             return
         finally:
             lock.release()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
+from audit_logging.interrupts import is_interrupt
 from audit_logging.spool.slots import Slots
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ class Cursor:
         try:
             self._slots.write(sequence)
         except OSError as error:
+            if is_interrupt(error):
+                raise
             if not self._behind:
                 _log.warning("The cursor %s cannot be written (%s); events may be sent twice.", self._path, error)
             self._behind = True

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import orjson
 
 from audit_logging.errors import AuditError
-from audit_logging.files import write_durably
+from audit_logging.files import names_in, write_durably
 from audit_logging.private import private_directory
 from audit_logging.spool.segment import FRAME_BYTES, checksum_agrees, decode_records, length_of_next
 
@@ -155,7 +155,7 @@ class DamagedBytes:
 
     def ids(self) -> set[str]:
         """Return the ids of what is kept, without reading it."""
-        return {path.name.removesuffix(SUFFIX) for path in self.path.glob(f"*{SUFFIX}")}
+        return {name.removesuffix(SUFFIX) for name in names_in(self.path) if name.endswith(SUFFIX)}
 
     def __iter__(self) -> Iterator[Damage]:
         """Yield what is kept, by writer, segment and offset.
@@ -163,7 +163,7 @@ class DamagedBytes:
         Raises:
             DamageError: One cannot be read.
         """
-        found = [self._read(path)[0] for path in self.path.glob(f"*{SUFFIX}")]
+        found = [self._read(self.file_of(damage_id))[0] for damage_id in self.ids()]
         yield from sorted(found, key=lambda damage: (damage.writer, damage.segment, damage.offset))
 
     def get(self, damage_id: str) -> tuple[Damage, bytes] | None:

@@ -6,7 +6,6 @@ shipping lock is held by whoever ships it: the process itself, one that adopted 
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import re
@@ -16,6 +15,7 @@ import time
 from typing import TYPE_CHECKING
 
 from audit_logging.errors import SettingsError, SpoolWriteError
+from audit_logging.interrupts import is_interrupt, suppress
 from audit_logging.private import make_directory
 from audit_logging.settings import DEFAULT_STREAM
 from audit_logging.spool.closed import DEAD_LETTERS, ClosedWriters
@@ -56,6 +56,7 @@ class WriterDirectory:
         self.path = path
         self._life = FileLock()
         self._shipping = FileLock()
+        self._former: list[FileLock] = []
 
     @property
     def writer(self) -> str:
@@ -84,6 +85,36 @@ class WriterDirectory:
         ):
             raise BlockingIOError(None, "another process took the new writer for a dead one")
 
+    def missing_locks(self) -> list[str]:
+        """Return the names of the locks whose files were removed, or replaced while this process holds them.
+
+        Raises:
+            OSError: That cannot be found out.
+        """
+        locks = {LOCK: self._life, SHIPPING: self._shipping}
+        return [name for name, lock in locks.items() if not lock.is_at(self.path / name)]
+
+    def restore_locks(self) -> None:
+        """Make the missing locks again, and take them.
+
+        Raises:
+            OSError: The disk refused, or another process has taken this writer over.
+        """
+        for name in self.missing_locks():
+            former = self._life if name == LOCK else self._shipping
+            if not former.held:  # it is left to a sidecar
+                _write_private(self.path / name, "")
+                continue
+            fresh = FileLock()
+            if not (fresh.take(self.path / name) or fresh.take(self.path / name, create=True)):
+                raise BlockingIOError(None, "another process has taken this writer over")
+            # The former stays locked where its file was moved: nobody may take what is there for a dead writer's.
+            self._former.append(former)
+            if name == LOCK:
+                self._life = fresh
+            else:
+                self._shipping = fresh
+
     def leave_shipping(self) -> None:
         """Give up the shipping lock alone."""
         self._shipping.release()
@@ -92,6 +123,8 @@ class WriterDirectory:
         """Give up the locks; whoever comes next may go on."""
         self._shipping.release()
         self._life.release()
+        while self._former:
+            self._former.pop().release()
 
     def remove(self) -> None:
         """Delete the directory, of which everything is acknowledged, and give up the locks, both of which are held."""
@@ -99,7 +132,7 @@ class WriterDirectory:
         assert self._shipping.held
         ClosedWriters(self.path.parent).note(self.path)
         # Renamed first: what is killed in the middle of deleting must not leave half a writer.
-        with contextlib.suppress(OSError):
+        with suppress(OSError):
             done = self.path.rename(self.path.with_name(f".{self.writer}{_DONE}"))
             shutil.rmtree(done, ignore_errors=True)
         self.release()
@@ -116,7 +149,8 @@ class SpoolDirectory:
     def __init__(self, path: Path, stream: str = DEFAULT_STREAM) -> None:
         self.path = path
         self.stream = stream
-        self._complained: set[Path] = set()
+        self.unreadable: dict[Path, str] = {}
+        """What could not be opened when writers were last looked for, and why."""
 
     def create(self, writer: str, *, ships: bool = True) -> WriterDirectory:
         """Make the directory of a new writer.
@@ -136,7 +170,7 @@ class SpoolDirectory:
             make_directory(self.path)
             self.check()
             unborn.mkdir(mode=0o700)
-            _write_private(unborn / STREAM, self.stream)
+            self.name_stream(unborn)
             Cursor.create(unborn)
             Sent.create(unborn)
             Refusals.create(unborn)
@@ -145,24 +179,34 @@ class SpoolDirectory:
         except BaseException as error:
             born.release()
             shutil.rmtree(unborn, ignore_errors=True)
-            if isinstance(error, OSError):
+            if isinstance(error, OSError) and not is_interrupt(error):
                 raise self._explain(error) from error
             raise
         if not ships:
             born.leave_shipping()
         return born
 
+    def name_stream(self, home: Path) -> None:
+        """Write down which stream the events in a writer's directory are for.
+
+        Raises:
+            OSError: The disk refused.
+        """
+        _write_private(home / STREAM, self.stream)
+
     def check(self) -> None:
         """Return when the directory is this user's alone to write, or is not there yet.
 
         Raises:
-            SettingsError: It is a link, another user's, or open to others. Whoever may write into it could put events
-                in the place of others, or lead what is written elsewhere.
+            SettingsError: It cannot be examined, is a link, another user's, or open to others. Whoever may write into
+                it could put events in the place of others, or lead what is written elsewhere.
         """
         try:
             found = self.path.lstat()
-        except OSError:
+        except FileNotFoundError:
             return
+        except OSError as error:
+            raise self._explain(error) from error
         user = os.geteuid()
         if stat.S_ISLNK(found.st_mode):
             why = f"is a symbolic link, which others may turn: give where it leads ({self.path.resolve()})"
@@ -183,17 +227,22 @@ class SpoolDirectory:
         if isinstance(error, FileExistsError | NotADirectoryError):
             return SettingsError(f"The spool directory {self.path} is a file: give another in spool_dir.")
         return SpoolWriteError(
-            f"The spool directory {self.path} cannot be written ({error.strerror}): make room or give another in"
+            f"The spool directory {self.path} cannot be used ({error.strerror}): make room or give another in"
             " spool_dir. The event was not accepted.",
             event_id=None,
             state="refused",
         )
 
     def writers(self) -> list[Path]:
-        """Return the directories of all writers, living and dead."""
-        with contextlib.suppress(OSError):
+        """Return the directories of all writers, living and dead; none where there is no spool directory yet.
+
+        Raises:
+            OSError: The spool directory cannot be read.
+        """
+        try:
             return sorted(path for path in self.path.iterdir() if _WRITER.fullmatch(path.name))
-        return []
+        except FileNotFoundError:
+            return []
 
     def adopt(self) -> Iterator[WriterDirectory]:
         """Yield the directories of dead writers of this stream that nobody ships; both locks are this process's now."""
@@ -215,10 +264,17 @@ class SpoolDirectory:
 
     def _take(self, take: Callable[[WriterDirectory], bool]) -> Iterator[WriterDirectory]:
         self._sweep()
-        for path in self.writers():
+        try:
+            writers = self.writers()
+            self.unreadable.pop(self.path, None)
+        except OSError as error:
+            self._complain(self.path, error)
+            return
+        for path in writers:
             directory = WriterDirectory(path)
             try:  # it may have gone, once its last owner was done with it
                 taken = _stream_of(path) == self.stream and take(directory) and path.exists()
+                self.unreadable.pop(path, None)
             except OSError as error:
                 taken = False
                 self._complain(path, error)
@@ -228,13 +284,13 @@ class SpoolDirectory:
                 directory.release()
 
     def _complain(self, path: Path, error: OSError) -> None:
-        if path not in self._complained:
-            self._complained.add(path)
+        if path not in self.unreadable:
             _log.error("The spool %s cannot be opened (%s), so it is not shipped.", path, error.strerror)
+        self.unreadable[path] = f"The spool {path} cannot be opened ({error.strerror})."
 
     def _sweep(self) -> None:
         """Delete what processes were killed over while they were making or removing it."""
-        with contextlib.suppress(OSError):  # gone meanwhile, or another sweeps
+        with suppress(OSError):  # gone meanwhile, or another sweeps
             for path in self.path.iterdir():
                 if _LEFT.fullmatch(path.name) and (path.suffix == _DONE or _is_stillborn(path)):
                     shutil.rmtree(path, ignore_errors=True)

@@ -33,6 +33,21 @@ class FileLock:
         """Whether this object holds its lock."""
         return self._descriptor >= 0
 
+    def is_at(self, path: Path) -> bool:
+        """Whether *path* leads to the file whose lock this object holds, or to any file while it holds none.
+
+        Raises:
+            OSError: That cannot be found out.
+        """
+        try:
+            found = os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        if not self.held:
+            return True
+        own = os.fstat(self._descriptor)
+        return (found.st_dev, found.st_ino) == (own.st_dev, own.st_ino)
+
     def take(self, path: Path, *, create: bool = False) -> bool:
         """Take the lock on *path* without waiting; true when this object holds it now, or did so before.
 

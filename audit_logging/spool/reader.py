@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
+import time
 from bisect import bisect_right
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from audit_logging.interrupts import is_interrupt, suppress
 from audit_logging.spool.cursor import Cursor
 from audit_logging.spool.damage import LONGEST_RECORD_BYTES, Damage, find_record, is_torn, now, sealed_sequence
 from audit_logging.spool.segment import (
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 _CHUNK_BYTES = 1 << 20
 
+GRACE_SECONDS = 3.0
+"""For how long a segment of a living writer may be missing: its process restores it within a second or two."""
+
 
 class SpoolReader:
     """Reads the records of one writer in order, while they are written or after its death.
@@ -49,6 +53,7 @@ class SpoolReader:
         self._segment: Path | None = None
         self._offset = 0
         self._next_sequence = 0
+        self._gap = (0, 0.0)
         self._removable_at = 0  # until this is acknowledged, there is nothing to remove
 
     @property
@@ -75,6 +80,20 @@ class SpoolReader:
             OSError: The disk refused, or what is damaged could not be kept.
         """
         self._cursor.catch_up()
+        last = self._last
+        try:
+            return self._read(max_bytes, final=final)
+        except (SegmentError, OSError):  # nothing was read
+            raise
+        except BaseException:  # such as a MemoryError: what was read and is not returned must be read again
+            self.rewind(last)
+            raise
+
+    def rewind(self, last: int) -> None:
+        """Continue reading behind sequence *last*, or behind what is acknowledged."""
+        self._segment, self._last = None, last
+
+    def _read(self, max_bytes: int, *, final: bool) -> Records:
         records = Records()
         room = max_bytes
         while room > 0:
@@ -95,7 +114,7 @@ class SpoolReader:
 
     def _read_some(self, room: int, *, final: bool) -> Records:
         """Return some whole records from where the last call ended, moving to the next segment at the end of one."""
-        while self._segment is not None or self._open_first():
+        while self._segment is not None or self._open_first(final=final):
             assert self._segment is not None
             if not self._offset:  # its header was not all there when it was opened
                 self._open(self._segment)
@@ -132,6 +151,8 @@ class SpoolReader:
             self._pass_over(rest[:size], sequence)
             return True
         if following is not None:
+            if not rest and not final and self._may_come_back(int(following.stem)):
+                return False
             self._pass_over(rest, int(following.stem))
             self._open(following)
             return True
@@ -167,11 +188,21 @@ class SpoolReader:
         if sequence is not None:
             self._next_sequence = sequence
 
-    def _open_first(self) -> bool:
+    def _may_come_back(self, following: int) -> bool:
+        """Whether records that are missing before the segment that begins with *following* may yet be restored."""
+        if self._damaged is None or following <= max(self._next_sequence, self.acknowledged + 1):
+            return False
+        if self._gap[0] != following:
+            self._gap = (following, time.monotonic())
+        return time.monotonic() - self._gap[1] < GRACE_SECONDS
+
+    def _open_first(self, *, final: bool) -> bool:
         segments = segments_of(self.directory)
         if not segments:
             return False
         before = [path for path in segments if int(path.stem) <= self.acknowledged + 1]
+        if not before and not final and self._may_come_back(int(segments[0].stem)):
+            return False
         self._open(before[-1] if before else segments[0])
         if not before and self._cursor.is_whole:  # otherwise nobody knows what was shipped before it was damaged
             first, self._next_sequence = self._next_sequence, self.acknowledged + 1
@@ -209,13 +240,19 @@ class SpoolReader:
 
     def remove_acknowledged(self) -> int:
         """Remove the segments that are done with, and return how many bytes became free. Any thread may call this."""
-        segments = segments_of(self.directory)
+        try:
+            segments = segments_of(self.directory)
+        except OSError as error:
+            if is_interrupt(error):
+                raise
+            self._removable_at = 0
+            return 0
         done = [one for one, following in pairwise(segments) if int(following.stem) <= self.acknowledged + 1]
         if done:  # what the cursor says must not be older than what is gone, after a loss of power either
             self._cursor.sync()
         freed = 0
         for segment in done:
-            with contextlib.suppress(OSError):
+            with suppress(OSError):
                 size = segment.stat().st_size
                 segment.unlink()
                 freed += size
@@ -227,7 +264,7 @@ class SpoolReader:
         """Return how many bytes the segments take."""
         kept = 0
         for segment in segments_of(self.directory):
-            with contextlib.suppress(FileNotFoundError):  # whoever ships removes them
+            with suppress(FileNotFoundError):  # whoever ships removes them
                 kept += segment.stat().st_size
         return kept
 
@@ -243,7 +280,7 @@ class SpoolReader:
 def last_record(directory: Path) -> Record | None:
     """Return the last whole record in a dead writer's directory; None when there is none any more."""
     for segment in reversed(segments_of(directory)):
-        with contextlib.suppress(OSError, SegmentError):
+        with suppress(OSError, SegmentError):
             data = segment.read_bytes()
             header = decode_header(data, segment)
             if header is not None and (records := decode_records(data[HEADER_BYTES:], header[1])[0]):

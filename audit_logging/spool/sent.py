@@ -8,9 +8,9 @@ power: without it an event is sent again, which harms only where the stream was 
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Final
 
+from audit_logging.interrupts import suppress
 from audit_logging.spool.slots import Slots
 
 if TYPE_CHECKING:
@@ -53,5 +53,5 @@ class Sent:
         if (sequence, since) == (self.sequence, self.since):
             return
         self.sequence, self.since = sequence, since
-        with contextlib.suppress(OSError):
+        with suppress(OSError):
             self._slots.write(self._slots.number + 1, f"{sequence} {since or ''}".encode())

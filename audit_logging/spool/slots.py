@@ -12,10 +12,11 @@ A write that is torn spoils the older slot alone. Of the slots whose checksum ag
 
 from __future__ import annotations
 
-import contextlib
 import os
 from typing import TYPE_CHECKING, Final
 from zlib import crc32
+
+from audit_logging.interrupts import is_interrupt, suppress
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,7 +63,9 @@ class Slots:
         """Read the file; the number never goes back."""
         try:
             data = self._path.read_bytes()
-        except OSError:
+        except OSError as error:
+            if is_interrupt(error):
+                raise
             return
         size = self._slot_bytes
         found = [_decode(data[start : start + size]) for start in range(0, size * _SLOTS, size)]
@@ -91,7 +94,7 @@ class Slots:
 
     def sync(self) -> None:
         """Bring the file to the disk itself. A disk that refuses is no error: it may read as older than it is."""
-        with contextlib.suppress(OSError):
+        with suppress(OSError):
             descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
             try:
                 os.fdatasync(descriptor)

@@ -224,7 +224,10 @@ def kept_elsewhere(settings: Settings, files: Sequence[Path]) -> list[bytes]:
 def waiting_here(settings: Settings) -> dict[str, int]:
     """Return the writers that have a spool on this host, and the last number that is acknowledged of each."""
     spool = SpoolDirectory(settings.spool_path, settings.stream)
-    return {path.name: SpoolReader(path).acknowledged for path in spool.writers()}
+    try:
+        return {path.name: SpoolReader(path).acknowledged for path in spool.writers()}
+    except OSError:  # an auditor need not be the application's user
+        return {}
 
 
 def kept_here(settings: Settings, waiting: Mapping[str, int]) -> list[bytes]:
