@@ -6,6 +6,7 @@ shipping lock is held by whoever ships it: the process itself, one that adopted 
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
@@ -274,6 +275,8 @@ class SpoolDirectory:
             directory = WriterDirectory(path)
             try:  # it may have gone, once its last owner was done with it
                 taken = _stream_of(path) == self.stream and take(directory) and path.exists()
+                if not taken:
+                    _require_complete(path)
                 self.unreadable.pop(path, None)
             except OSError as error:
                 taken = False
@@ -312,6 +315,17 @@ def _is_stillborn(unborn: Path) -> bool:
     is_free = not (unborn / LOCK).exists() or lock.take(unborn / LOCK)
     lock.release()
     return is_free
+
+
+def _require_complete(path: Path) -> None:
+    """Return unless files are missing without which nobody can take a writer's directory.
+
+    Raises:
+        FileNotFoundError: One is missing. A process that lives restores it within a second or two.
+    """
+    for name in (STREAM, LOCK, SHIPPING):
+        if not (path / name).exists() and path.exists():
+            raise FileNotFoundError(errno.ENOENT, f"its file `{name}` is missing", str(path / name))
 
 
 def _write_private(path: Path, text: str) -> None:

@@ -159,3 +159,23 @@ def test_the_public_functions(trail, place):
         (place / "elsewhere").rename(place / "lib")
     finally:
         swap_trail(before)
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "said"),
+    [
+        ("stream", 4, "its file `stream` is missing"),
+        ("shipping", 4, "its file `shipping` is missing"),
+        ("lock", 3, "1 event remain"),
+    ],
+)
+def test_a_dead_writer_that_nobody_can_take_is_reported(trail, place, name, code, said, capsys):
+    """A cleaner removed one of its files: the events are there, and no shipper would ever say so."""
+    spool = trail.settings.spool_path
+    home = spool / trail.writer_id
+    trail.shutdown(0)
+    (home / name).unlink()
+    with pytest.raises(SystemExit) as ended:
+        run(["ship", "--once", "--url", "http://127.0.0.1:1", "--spool-dir", str(spool)])
+    assert ended.value.code == code
+    assert said in capsys.readouterr().err
