@@ -59,40 +59,41 @@ class _Scope:
     """An open scope, or what a task or thread that was started in one bound for itself.
 
     Attributes:
-        owner: The flow whose facts these are.
+        owner: The flow whose facts these are; a task by a weak reference.
         parent: The scope of another flow that *owner* was started in; None where the owner opened it with ``with``.
         facts: What the owner sees.
-        below: What flows started in this scope bound: by name the value and the scope it came from. It is only for an
-            event about the whole request, and only where they agree.
+        below: What flows started in this scope bound: by name the value and the scope it came from, None for several.
+            It is only for an event about the whole request, and only where they agree.
         hidden: structlog's context variables that do not count here, because the scope is isolated from them.
     """
 
-    __slots__ = ("_owner", "below", "facts", "hidden", "parent")
+    __slots__ = ("below", "facts", "hidden", "owner", "parent")
 
     def __init__(
         self, owner: Flow, facts: Mapping[str, Any], *, parent: _Scope | None = None, hidden: Mapping[str, Any]
     ) -> None:
         # A task holds its context, and so this object: a strong reference back would keep both until the next
         # collection of garbage.
-        self._owner = owner if isinstance(owner, int) else ref(owner)
+        self.owner = owner if isinstance(owner, int) else ref(owner)
         self.parent = parent
         self.facts = facts
-        self.below: dict[str, tuple[Any, _Scope]] = {}
+        self.below: dict[str, tuple[Any, _Scope | None]] = {}
         self.hidden = hidden
 
     def is_of(self, flow: Flow) -> bool:
         """Whether *flow* owns this scope."""
-        owner = self._owner
-        return owner == flow if isinstance(owner, int) else owner() is flow
+        return self.owner == flow if isinstance(self.owner, int) else self.owner() is flow
 
     def report(self, facts: Mapping[str, Any]) -> None:
         """Let the scopes that this flow was started in know what it bound."""
         below, above = self, self.parent
         while above is not None:
             for name, value in facts.items():
-                known = above.below.get(name)
-                same = known is None or known[1] is below or known[0] == value
-                above.below[name] = (value if same else _DISAGREED, below)
+                known, source = above.below.get(name, (value, below))
+                if source is below:
+                    above.below[name] = (value, below)
+                else:  # no later word of one of them can settle it
+                    above.below[name] = (value if known == value else _DISAGREED, None)
             below, above = above, above.parent
 
     def agreed(self) -> dict[str, Any]:
@@ -230,9 +231,11 @@ class context:  # noqa: N801 - used as a function, in a `with` statement or as a
 
         It has the scope's own facts, and what all tasks and threads started in it agree on.
         """
-        scope = self._scope
+        scope, here = self._scope, _here.get()
         assert scope is not None
-        facts = {**scope.agreed(), **scope.facts}
+        # Scopes that the owner has opened meanwhile count as well, but not what another task has bound for itself.
+        own = here.facts if here is not None and here.scope.owner == scope.owner else scope.facts
+        facts = {**scope.agreed(), **own}
         token = _here.set(_Here(_Scope(_NOBODY, facts, hidden=scope.hidden), facts, None))
         try:
             yield

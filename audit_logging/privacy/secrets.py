@@ -61,13 +61,17 @@ _SECOND_WORDS: Final = frozenset({"key", "token", "secret", "password", "passphr
 _SCHEMES: Final = frozenset({"apikey", "basic", "bearer", "digest", "negotiate", "token"})
 """Of HTTP's Authorization header; the credentials follow the word (RFC 9110, section 11.4)."""
 
-_PEM: Final = re.compile(r"-----BEGIN[ A-Z0-9]*PRIVATE KEY[ A-Z]*-----.*?(?:-----END[ A-Z0-9]*-----|\Z)", re.DOTALL)
-_SCHEME: Final = re.compile(r"(?i)\b((?:bearer|basic|authorization\W{1,4}\w+)[ ]+)([^\s\"',;]{6,})")
+# Every repetition before another is bounded: tried from each of n places, it must not look at n characters.
+_PEM: Final = re.compile(
+    r"-----BEGIN (?:[A-Z0-9]{1,20} ){0,3}PRIVATE KEY(?: [A-Z]{1,20}){0,2}-----.*?(?:-----END[ A-Z0-9]{0,60}-----|\Z)",
+    re.DOTALL,
+)
+_SCHEME: Final = re.compile(r"(?i)\b((?:bearer|basic|authorization\W{1,4}\w{1,40})[ ]{1,8})([^\s\"',;]{6,})")
 _IN_URL: Final = re.compile(r"(?i)\b([a-z][a-z0-9+.-]{0,30}://)[^\s/:@]{0,500}:[^\s/@]{1,500}@")
 _VALUE: Final = r"""(?P<value>"[^"\r\n]+"|'[^'\r\n]+'|`[^`\r\n]+`|[^\s"'`,;&)}\]<>]+)"""
 _SIGN: Final = re.compile(rf"[=:][=>]?\s{{0,3}}{_VALUE}")
 _SPOKEN: Final = re.compile(
-    rf"(?:[Pp]ass|PASS|[Pp]wd|PWD|[Ss]ecret|SECRET|[Tt]oken|TOKEN|[Kk]ey|KEY)[\w-]*(?: is| was)?\s{_VALUE}"
+    rf"(?:[Pp]ass|PASS|[Pp]wd|PWD|[Ss]ecret|SECRET|[Tt]oken|TOKEN|[Kk]ey|KEY)[\w-]{{0,40}}+(?: is| was)?\s{_VALUE}"
 )
 _WORD: Final = re.compile(rf"[{re.escape(_WORD_BYTES.decode())}]{{{SHORTEST_TOKEN},}}")
 _PART: Final = re.compile(r"(?:^|(?<=[=:/@|%~-]))[A-Za-z0-9]")

@@ -82,9 +82,11 @@ def test_tasks_do_not_see_each_others_context():
         started, go = asyncio.Event(), asyncio.Event()
         tasks = [asyncio.create_task(binds(name, started, go)) for name in ("a", "b")]
         await started.wait()
-        go.set()
-        with audit.context(user_id="main"):
-            await asyncio.gather(*tasks)
+        with audit.context():
+            audit.bind_context(user_id="main")
+            plain = asyncio.create_task(asyncio.sleep(0))
+            go.set()
+            await asyncio.gather(*tasks, plain)
 
     with audit.record_events() as events:
         asyncio.run(main())
