@@ -21,6 +21,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,8 @@ PUBLIC_KEY_PREFIX = bytes.fromhex("302a300506032b6570032100")
 
 MOST_BYTES = 256 << 20
 """Size of the largest proof that is read."""
+
+WRITER, HASH = re.compile(r"[0-9a-f]{20}"), re.compile(r"[0-9a-f]{64}")
 
 Point = tuple[int, int, int, int]
 
@@ -69,7 +72,9 @@ def check_event(event: Any, before: dict[str, Any] | None) -> dict[str, Any]:
         raise BadProofError(f"an event bears no seal ({error})") from None
     if hashlib.sha256(text).hexdigest() != seal.get("hash"):
         raise BadProofError(f"event {writer}-{sequence} is not what was sealed")
-    if type(sequence) is not int or not isinstance(writer, str) or not isinstance(previous, str):
+    # Without fixed lengths, what ends one part could begin the next.
+    formed = WRITER.fullmatch(str(writer)) and HASH.fullmatch(str(previous)) and type(sequence) is int and sequence > 0
+    if not formed or not seal.keys() <= {"hash", "key", "previous", "sequence", "signature", "writer"}:
         raise BadProofError("a seal is malformed")
     if before is not None:
         if writer != before["writer"] or sequence != before["sequence"] + 1:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from audit_logging.integrity.chain import Range
     from audit_logging.integrity.sealed_event import SealedEvent
@@ -85,9 +85,17 @@ class Claims:
 
 
 class ClaimBook:
-    """Claims by writer."""
+    """Claims by writer.
 
-    def __init__(self) -> None:
+    Args:
+        streams: The names of the stream that is verified; a seal of another one's index excuses nothing. Without any,
+            as for exported files, every seal counts.
+    """
+
+    def __init__(self, streams: Collection[str] = ()) -> None:
+        self.heads: defaultdict[str, dict[int, set[str]]] = defaultdict(dict)
+        """By writer and number, the hashes that other writers and sealed indices vouch for."""
+        self._streams = streams
         self._by_writer: defaultdict[str, Claims] = defaultdict(Claims)
 
     def __iter__(self) -> Iterator[str]:
@@ -118,17 +126,25 @@ class ClaimBook:
             shipped = head.get("shipped") is True
             seen = Head(int(head["sequence"]), str(head["hash"]), event.time, shipped=shipped)
             self.claim_head(head["writer"], seen, end=bool(head.get("ended")))
+            self._vouch(head["writer"], seen.sequence, seen.hash)
 
     def _stopped(self, event: SealedEvent, _: dict[str, Any]) -> None:
         self.claim_head(event.writer, Head(event.sequence, event.hash, event.time), end=True)
 
     def _writer_closed(self, event: SealedEvent, told: dict[str, Any]) -> None:
         self.claim_head(told["writer"], Head(int(told["sequence"]), str(told["hash"]), event.time), end=True)
+        self._vouch(told["writer"], int(told["sequence"]), str(told["hash"]))
+
+    def _vouch(self, writer: str, sequence: int, digest: str) -> None:
+        self.heads[writer].setdefault(sequence, set()).add(digest)
 
     def _dead_lettered(self, _: SealedEvent, told: dict[str, Any]) -> None:
+        told = told["dead_letter"]
         self._by_writer[told["writer"]].dead_letters[int(told["sequence"])] = str(told["hash"])
 
     def _index_sealed(self, event: SealedEvent, told: dict[str, Any]) -> None:
+        if self._streams and str(told["index"]).rpartition("-")[0] not in {f".ds-{name}" for name in self._streams}:
+            return
         for each in told.get("writers") or ():
             departures = self._by_writer[each["writer"]].departures
             known = departures.get(told["index_uuid"])
@@ -141,6 +157,7 @@ class ClaimBook:
                     parse_time(told.get("newest")),
                     event.time,
                 )
+            self._vouch(each["writer"], int(each["last"]), str(each["hash"]))
 
     def claim_head(self, writer: str, head: Head, *, end: bool) -> None:
         """Note how far *writer* came, and whether that was its end. The furthest counts."""

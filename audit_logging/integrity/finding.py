@@ -83,7 +83,7 @@ class Note:
     """Something worth knowing that breaks no promise.
 
     Attributes:
-        kind: ``copies``, ``retention``, ``dead_letters``, ``unsigned``, ``under_way``, ``no_keys``,
+        kind: ``copies``, ``retention``, ``quarantined``, ``dead_letters``, ``unsigned``, ``under_way``, ``no_keys``,
             ``content_only`` or ``from_begin``.
         count: Of how many events, or writers, it speaks.
         sentence: The same for people.

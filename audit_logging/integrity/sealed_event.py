@@ -2,10 +2,14 @@
 
 Stored bytes are canonical already, unless somebody re-serialised them. So the hash is first taken over the bytes as
 they are, with the seal cut out; only when that does not fit, the document is parsed and brought into canonical form.
+
+Everything in a stored document is either under the hash, or a member of the seal, or recomputed and compared: the seal
+has no members but those named in ``docs/integrity.md``, no key stands twice, and a stand-in is what the shipper makes.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from hashlib import sha256
 from typing import Any, NamedTuple
@@ -13,6 +17,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from audit_logging.integrity.seal import canonical_form, digest_of
+from audit_logging.integrity.stand_in import refused_document
 
 _SEAL_OFFSET = len('{"@timestamp":"2026-01-01T00:00:00.000000Z","audit":{')
 # Anchored at the begin of the document, where no value of an application's can stand.
@@ -21,6 +26,11 @@ _CANONICAL = re.compile(
     rb'"previous":"([0-9a-f]{64})","sequence":([1-9][0-9]{0,18}),"writer":"([0-9a-f]{20})"\},'
 )
 _OWN = b'"action":"audit.'
+_WRITER = re.compile(r"[0-9a-f]{20}")
+_HASH = re.compile(r"[0-9a-f]{64}")
+_MOST_EVENTS = 10**18
+_SEAL = frozenset({"hash", "previous", "sequence", "writer"})
+_SIGNED_SEAL = _SEAL | {"key", "signature"}
 
 
 class SealedEvent(NamedTuple):
@@ -37,6 +47,7 @@ class SealedEvent(NamedTuple):
         own: The event type, where it is one of the library's own (``audit.started``); else empty.
         key: Id of the key that signed it; empty when it is not signed.
         signature: The signature, in hexadecimal.
+        quarantined: Whether it is stored as a stand-in.
     """
 
     writer: str
@@ -49,6 +60,7 @@ class SealedEvent(NamedTuple):
     own: str = ""
     key: str = ""
     signature: str = ""
+    quarantined: bool = False
 
     @property
     def place(self) -> str:
@@ -64,8 +76,7 @@ class SealedEvent(NamedTuple):
     def sealed_document(self) -> dict[str, Any]:
         """What was sealed: of a stand-in in quarantine, the document within."""
         stored: dict[str, Any] = orjson.loads(self.document)
-        quarantine = _object(stored["audit"].get("quarantine"))
-        return dict(orjson.loads(quarantine["document"])) if quarantine else stored
+        return (refused_document(stored) or stored) if self.quarantined else stored
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -98,15 +109,24 @@ def _read_parsed(document: bytes) -> SealedEvent | None:
         return None
     audit = _object(_object(stored).get("audit"))
     seal = _object(audit.get("integrity"))
-    quarantine = audit.get("quarantine")
     writer, sequence = seal.get("writer"), seal.get("sequence")
-    if not isinstance(writer, str) or type(sequence) is not int or sequence < 1:
+    if not isinstance(writer, str) or _WRITER.fullmatch(writer) is None:
         return None
-    sealed = _quarantined(quarantine, seal) if quarantine is not None else stored
+    if type(sequence) is not int or not 1 <= sequence < _MOST_EVENTS:
+        return None
+    quarantined = "quarantine" in audit
+    sealed = refused_document(stored) if quarantined else stored
     previous, digest = str(seal.get("previous", "")), str(seal.get("hash", ""))
-    genuine = sealed is not None and digest_of(previous, writer, sequence, canonical_form(sealed)) == digest
-    # What a stand-in says beside the sealed document is not sealed, and not believed.
+    # What a stand-in says beside the sealed document is not believed.
     action = str(_object(_object(sealed if sealed is not None else stored).get("event")).get("action", ""))
+    own = action if action.startswith("audit.") else ""
+    genuine = (
+        sealed is not None
+        and seal.keys() in ((_SEAL, _SIGNED_SEAL) if own else (_SEAL,))
+        and _HASH.fullmatch(previous) is not None
+        and digest_of(previous, writer, sequence, canonical_form(sealed)) == digest
+        and not _has_duplicate_keys(document)
+    )
     return SealedEvent(
         writer,
         sequence,
@@ -115,21 +135,27 @@ def _read_parsed(document: bytes) -> SealedEvent | None:
         genuine,
         str(stored.get("@timestamp", "")),
         document,
-        action if action.startswith("audit.") else "",
+        own,
         str(seal.get("key", "")),
         str(seal.get("signature", "")),
+        quarantined,
     )
 
 
-def _quarantined(quarantine: Any, seal: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the document that a stand-in holds as text; None when that is not one under the same seal."""
-    text = _object(quarantine).get("document")
+def _has_duplicate_keys(document: bytes) -> bool:
+    """Whether a key stands twice in an object: parsers differ in which of the two they show."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            raise ValueError("a key stands twice")
+        return found
+
     try:
-        document = orjson.loads(text) if isinstance(text, str) else None
-    except orjson.JSONDecodeError:
-        return None
-    same = _object(_object(_object(document).get("audit"))).get("integrity") == seal
-    return document if isinstance(document, dict) and same else None
+        json.loads(document, object_pairs_hook=unique)
+    except (ValueError, RecursionError):
+        return True
+    return False
 
 
 def _object(value: Any) -> dict[str, Any]:

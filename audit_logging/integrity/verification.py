@@ -22,7 +22,7 @@ from audit_logging.integrity.sealed_event import SealedEvent, read_sealed_event
 from audit_logging.integrity.signature import CHAIN, SIGNED_TYPES, is_signed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from audit_logging.integrity.keys import TrustedKeys
 
@@ -64,6 +64,8 @@ class Verification:
         keys: The public keys whose signatures are believed.
         content_only: Check every event by itself and nothing between them: for a filter's answer, in which a gap
             means nothing.
+        streams: The names of the stream that is verified: writers that began in another one were copied into it. Empty
+            where it has no name, as for exported files.
 
     Example:
         >>> from audit_logging.integrity.keys import TrustedKeys
@@ -73,9 +75,14 @@ class Verification:
         1
     """
 
-    def __init__(self, keys: TrustedKeys, *, content_only: bool = False) -> None:
+    def __init__(self, keys: TrustedKeys, *, content_only: bool = False, streams: Collection[str] = ()) -> None:
         self.events = 0
-        self.claims = ClaimBook()
+        self.claims = ClaimBook(streams)
+        self._streams = streams
+        self._foreign: dict[str, str] = {}
+        self._kept: defaultdict[str, dict[int, set[str]]] = defaultdict(dict)
+        self._replaced: dict[Place, str] = {}
+        self._quarantined = 0
         self._keys = keys
         self._content_only = content_only
         self._chains: dict[str, WriterChain] = {}
@@ -107,6 +114,7 @@ class Verification:
         if not event.genuine and len(self._altered) < MOST_EXAMPLES:
             self._altered.append(event)
         fresh = chain.add(event)
+        self._quarantined += event.quarantined and fresh
         if event.own and event.genuine and fresh:
             self._check_signature(event)
 
@@ -119,10 +127,18 @@ class Verification:
         self.add(document, doc_id)
         self.events -= 1
 
-    def believe(self, document: bytes) -> None:
-        """Take a signed event that was kept elsewhere: what it says is known, though it is not part of the trail."""
+    def believe(self, document: bytes, *, arrived: bool = True) -> None:
+        """Take a signed event that was kept elsewhere: what it says is known, though it is not part of the trail.
+
+        Args:
+            document: Its JSON.
+            arrived: Whether it must be in the trail by now. If not, it only says what is there where its number is.
+        """
         event = read_sealed_event(document)
-        if event is not None and is_signed(event, self._keys):
+        if event is None or not is_signed(event, self._keys):
+            return
+        self._kept[event.writer].setdefault(event.sequence, set()).add(event.hash)
+        if arrived:
             self.claims.take(event)
             self.claims.claim_head(event.writer, Head(event.sequence, event.hash, event.time), end=False)
 
@@ -151,9 +167,44 @@ class Verification:
             self._signed += 1
             signing.through = max(signing.through, event.sequence)
             signing.started = signing.started or (event.own == STARTED and event.sequence == 1)
+            self._note_stream(event)
             self.claims.take(event)
 
+    def _note_stream(self, event: SealedEvent) -> None:
+        stream = event.metadata.get("stream") if event.own == STARTED else None
+        if self._streams and isinstance(stream, str) and stream not in self._streams:
+            self._foreign[event.writer] = stream
+
     # -- what has to be looked up --
+
+    def heads(self) -> list[Place]:
+        """Return the numbers at which a head is known, and the event there has to be compared with it.
+
+        What other writers and sealed indices signed is compared one by one. Of the heads that were kept elsewhere the
+        furthest of each writer vouches, through the chain, for those before it.
+        """
+        wanted = [
+            (writer, sequence)
+            for writer, heads in self.claims.heads.items()
+            if (chain := self._chains.get(writer)) is not None
+            for sequence in heads
+            if chain.covers(sequence)
+        ]
+        for writer, kept in self._kept.items():
+            chain = self._chains.get(writer)
+            covered = [sequence for sequence in kept if chain is not None and chain.covers(sequence)]
+            wanted += [(writer, max(covered))] if covered else []
+        return sorted(set(wanted))
+
+    def compare(self, found: Iterable[bytes]) -> None:
+        """Compare events that are stored under the numbers of :meth:`heads` with the heads that are known there."""
+        for document in found:
+            event = read_sealed_event(document)
+            if event is None or not event.genuine:  # each is named as changed already
+                continue
+            for heads in (self.claims.heads.get(event.writer, {}), self._kept.get(event.writer, {})):
+                if heads.get(event.sequence, {event.hash}) != {event.hash}:
+                    self._replaced[event.writer, event.sequence] = event.event_id
 
     def doubles(self) -> list[Place]:
         """Return the numbers that came twice, not recognisably as identical copies."""
@@ -227,7 +278,8 @@ class Verification:
     def verdict(self, view: View) -> Verdict:
         """Return what is to be said of all that was taken."""
         notes = _Notes(content_only=self._content_only, keys=bool(self._keys))
-        findings = [*self._findings, *self._out_of_place(), *self._strangers()]
+        notes.quarantined = self._quarantined
+        findings = [*self._findings, *self._out_of_place(), *self._strangers(), *self._copied_writers()]
         writers = sorted({*self._chains, *(() if self._content_only else self.claims)})
         for writer in writers:
             chain = self._chains.get(writer) or WriterChain(writer)
@@ -239,6 +291,7 @@ class Verification:
             judgement = judge(chain, self.claims.of(writer), self._signings[writer], seen)
             findings.extend(judgement.findings)
             notes.add(judgement.left, judgement.dead_letters, judgement.unsigned, judgement.under_way)
+        findings += self._replaced_events(findings)
         findings = list(self._reordered(findings))
         findings.sort(key=lambda finding: (finding.writer, finding.sequence))
         return Verdict(
@@ -249,6 +302,28 @@ class Verification:
             writers=len(self._chains),
             signed=self._signed,
         )
+
+    def _copied_writers(self) -> Iterator[Finding]:
+        for writer, stream in sorted(self._foreign.items()):
+            chain = self._chains[writer]
+            sentence = f"Writer {writer} began in the stream {stream!r} and was copied into this one."
+            yield Finding("inserted", writer, chain.first, chain.last, sentence)
+
+    def _replaced_events(self, findings: Iterable[Finding]) -> list[Finding]:
+        named = {(each.writer, each.sequence) for each in findings if each.kind == "edited"}
+        return [
+            Finding(
+                "edited",
+                writer,
+                sequence,
+                sequence,
+                f"Event {writer}-{sequence} is not the one that was there when its head was signed or kept: the hash"
+                " differs, so the chain was written again.",
+                event_id,
+            )
+            for (writer, sequence), event_id in self._replaced.items()
+            if (writer, sequence) not in named
+        ]
 
     def _strangers(self) -> Iterator[Finding]:
         for key, count in sorted(self._unknown_keys.items()):
@@ -300,7 +375,7 @@ class Verification:
 
 class _Notes:
     def __init__(self, *, content_only: bool, keys: bool) -> None:
-        self.copies = 0
+        self.copies = self.quarantined = 0
         self._content_only = content_only
         self._keys = keys
         self._counts: Counter[str] = Counter()
@@ -312,11 +387,13 @@ class _Notes:
         sentences = {
             "copies": "are identical second copies, which count once.",
             "retention": "left lawfully: their retention period is over and their index was sealed.",
+            "quarantined": "are in quarantine: OpenSearch refused them, and searches do not see what is in them.",
             "dead_letters": "were refused by OpenSearch and are kept as dead letters.",
             "unsigned": "of living writers are newer than the last signature; the next checkpoint vouches for them.",
             "under_way": "are known of and may still be on their way.",
         }
         self._counts["copies"] = self.copies
+        self._counts["quarantined"] = self.quarantined
         for kind, sentence in sentences.items():
             if count := self._counts[kind]:
                 yield Note(kind, count, f"{count:,} events {sentence}")

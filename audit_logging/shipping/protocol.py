@@ -16,8 +16,8 @@ from bisect import bisect_right
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from audit_logging.integrity.stand_in import stand_in
 from audit_logging.shipping.answer import Fate, Verdict
-from audit_logging.shipping.batch import quarantine_document
 from audit_logging.spool.segment import Record, Records
 
 
@@ -142,7 +142,7 @@ class _Course:
         stand_ins = []
         for record, reason in refused:
             try:
-                stand_ins.append(Record(record.sequence, quarantine_document(record, reason)))
+                stand_ins.append(Record(record.sequence, stand_in(record.payload, reason)))
             except ValueError as error:
                 yield Bury(record, f"{error} ← {reason}")
             else:

@@ -6,7 +6,8 @@ import threading
 import pytest
 
 from audit_logging.capture.trail import Trail
-from audit_logging.shipping.batch import document_id, quarantine_document
+from audit_logging.integrity.stand_in import stand_in
+from audit_logging.shipping.batch import document_id
 from audit_logging.shipping.shipper import Shipper
 from audit_logging.spool.directory import SpoolDirectory
 from audit_logging.spool.reader import SpoolReader
@@ -136,8 +137,8 @@ def test_a_stand_in_that_was_stored_before_its_shipper_was_killed(prepared, clie
     first, _ = SpoolReader(path).read(1 << 20)
     Sent(path).note(1, None)
     Refusals(path).note("refused", {1: "why"})
-    stand_in = quarantine_document(first, "why")
-    client.request("PUT", f"/{prepared.stream}/_create/{document_id(path.name, 1)}", body=stand_in)
+    refused = stand_in(first.payload, "why")
+    client.request("PUT", f"/{prepared.stream}/_create/{document_id(path.name, 1)}", body=refused)
     roll_over()
     shipper = Shipper(prepared, directory, None)
     shipper.start()

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from audit_logging.integrity.keys import TrustedKeys
 from audit_logging.integrity.sealed_event import read_sealed_event
-from audit_logging.shipping.batch import quarantine_document
-from audit_logging.spool.segment import Record
+from audit_logging.integrity.stand_in import stand_in
 
 from .chains import EPOCH, KEYS, OTHER, author, edited, found, kinds, rechained, resealed, sentences, verify
 
@@ -50,12 +49,14 @@ class TestClean:
         assert notes(verdict) == {"unsigned": 2}
 
     def test_a_stand_in_in_quarantine_is_the_event(self):
-        """The seal is checked over the text within; what stands around it is not believed."""
+        """As the shipper makes it; the reason is the server's text and under no seal."""
         documents = author().life().written
-        documents[2] = quarantine_document(Record(3, documents[2]), "mapper_parsing_exception")
+        documents[2] = stand_in(documents[2], "mapper_parsing_exception")
         assert verify(documents).findings == ()
-        documents[2] = edited(documents[2], audit__quarantine__reason="another", message="another")
-        assert verify(documents).findings == ()
+        documents[2] = edited(documents[2], audit__quarantine__reason="another")
+        verdict = verify(documents)
+        assert verdict.findings == ()
+        assert notes(verdict)["quarantined"] == 1
         inner = orjson.loads(documents[2])["audit"]["quarantine"]["document"].replace("u-1", "u-9")
         assert found(
             verify([*documents[:2], edited(documents[2], audit__quarantine__document=inner), *documents[3:]])
@@ -398,7 +399,8 @@ class TestRetention:
         one = author(1).life(5)
         seal = read_sealed_event(one.written[3])
         two = author(2, at=one.at).life(1, stop=False)
-        two.write("audit.dead_lettered", {"writer": seal.writer, "sequence": seal.sequence, "hash": seal.hash})
+        letter = {"writer": seal.writer, "sequence": seal.sequence, "hash": seal.hash}
+        two.write("audit.dead_lettered", {"dead_letter": letter})
         two.write("audit.stopped", {})
         verdict = verify(one.written[:3] + one.written[4:] + two.written)
         assert verdict.findings == ()

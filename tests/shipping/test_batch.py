@@ -5,9 +5,10 @@ import random
 import orjson
 import pytest
 
+from audit_logging.integrity.stand_in import stand_in
 from audit_logging.shipping.backoff import LONGEST_ASKED_SECONDS, LONGEST_SECONDS, Backoff
-from audit_logging.shipping.batch import encode_batch, quarantine_document
-from audit_logging.spool.segment import Record, Records
+from audit_logging.shipping.batch import encode_batch
+from audit_logging.spool.segment import Records
 
 
 def test_a_batch_only_creates_with_ids_from_the_seal():
@@ -19,17 +20,17 @@ def test_a_batch_only_creates_with_ids_from_the_seal():
 def test_quarantine_keeps_the_seal_and_the_document_verbatim():
     """The chain still verifies over what was refused."""
     payload = b'{"@timestamp":"t","audit":{"integrity":{"hash":"h"},"schema":"1"},"event":{"id":"e"},"x":1}'
-    stand_in = orjson.loads(quarantine_document(Record(1, payload), "why"))
-    assert stand_in["audit"]["integrity"] == {"hash": "h"}
-    assert stand_in["audit"]["quarantine"] == {"document": payload.decode(), "reason": "why"}
-    assert stand_in["event"]["id"] == "e"
+    made = orjson.loads(stand_in(payload, "why"))
+    assert made["audit"]["integrity"] == {"hash": "h"}
+    assert made["audit"]["quarantine"] == {"document": payload.decode(), "reason": "why"}
+    assert made["event"]["id"] == "e"
 
 
 @pytest.mark.parametrize("payload", [b"{}", b"[]", b"no json", b'{"@timestamp":"t","audit":{"schema":"1"}}', b"\xff"])
 def test_what_is_no_event_has_no_stand_in(payload):
     """There is no seal to keep."""
     with pytest.raises(ValueError):
-        quarantine_document(Record(1, payload), "why")
+        stand_in(payload, "why")
 
 
 def test_delays_grow_to_a_limit_and_begin_anew():

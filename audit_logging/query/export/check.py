@@ -14,7 +14,7 @@ import orjson
 
 from audit_logging.errors import QueryError
 from audit_logging.files import TooLargeError, open_regular
-from audit_logging.integrity.seal import canonical_form, digest_of
+from audit_logging.integrity.sealed_event import read_sealed_event
 from audit_logging.query.export.formats import FORMATS
 from audit_logging.query.export.manifest import ORDERED, read_manifest
 from audit_logging.query.export.page import UNSEALED, place_of
@@ -94,12 +94,12 @@ class _Check:
         for number, line in enumerate(lines, 1):
             where = f"{name}, event {number}"
             try:
-                document = orjson.loads(line)
+                orjson.loads(line)
                 event: Stored = (*place_of(line), line)
             except (ValueError, OverflowError):
                 yield f"{where}: not a JSON object"
                 continue
-            yield from (f"{where}: {problem}" for problem in self._chains.problems(document, event))
+            yield from (f"{where}: {problem}" for problem in self._chains.problems(event))
             if self._ordered and self._before is not None and event[:3] < self._before:
                 yield f"{where}: out of order"
             self._before = event[:3]
@@ -114,21 +114,22 @@ class _Check:
 class _Chains:
     """Where each writer's chain stands."""
 
-    _heads: dict[bytes, tuple[int, str]] = field(default_factory=dict)
+    _heads: dict[str, tuple[int, str]] = field(default_factory=dict)
 
-    def problems(self, document: Any, event: Stored) -> Iterator[str]:
+    def problems(self, event: Stored) -> Iterator[str]:
         """Yield what is wrong with the seal of the next event."""
-        _, writer, sequence, _ = event
-        if (writer, sequence) == UNSEALED:
+        if event[1:3] == UNSEALED:
             return
-        seal = document["audit"]["integrity"]
-        digest, previous = str(seal.get("hash")), str(seal.get("previous"))
-        if digest_of(previous, writer.decode("utf-8", "replace"), sequence, canonical_form(document)) != digest:
-            yield f"its content does not have the hash of its seal ({seal['writer']}-{sequence})"
-        last, head = self._heads.get(writer, (0, ""))
-        if last == sequence - 1 and head not in {"", previous}:
-            yield f"it does not follow the event before it ({seal['writer']}-{sequence})"
-        self._heads[writer] = (sequence, digest)
+        sealed = read_sealed_event(event[3])
+        if sealed is None:
+            yield "its seal has no writer or number as writers give them"
+            return
+        if not sealed.genuine:
+            yield f"its content does not have the hash of its seal ({sealed.place})"
+        last, head = self._heads.get(sealed.writer, (0, ""))
+        if last == sealed.sequence - 1 and head not in {"", sealed.previous}:
+            yield f"it does not follow the event before it ({sealed.place})"
+        self._heads[sealed.writer] = (sealed.sequence, sealed.hash)
 
 
 class _Hashing(io.RawIOBase):

@@ -45,6 +45,9 @@ POLL_SECONDS: Final = 0.5
 FRESH: Final = dt.timedelta(minutes=1)
 """How young a chain's last event is when a gap in it may be filling up at this moment."""
 
+RESTORED: Final = "-restored-"
+"""Stands in the name of a stream that an archive was restored into."""
+
 TIMES: Final = frozenset({"since", "until"})
 
 
@@ -68,7 +71,9 @@ def verify_stream(
         raise FilterError("from_last goes on from where the last one ended: it takes no filter and no time range.")
     waiting = waiting_here(settings)
     known = [*kept_elsewhere(settings, checkpoints), *kept_here(settings, waiting)]
-    verifier = _Verifier(settings, filter_, trusted_keys(settings, public_keys), known, waiting)
+    # A restored archive is read under a name of its own, which begins with that of the stream it came from.
+    streams = (settings.stream, settings.stream.partition(RESTORED)[0])
+    verifier = _Verifier(settings, filter_, trusted_keys(settings, public_keys), known, streams, waiting)
     if from_last:
         report = verifier.go_on(requests, progress)
     else:
@@ -114,13 +119,15 @@ class _Verifier:
     settings: Settings
     filter_: Filter
     keys: TrustedKeys
-    known: Sequence[bytes]
-    """Signed events that were kept elsewhere."""
+    known: Sequence[tuple[bytes, bool]]
+    """Signed events that were kept elsewhere, and whether they must be in the trail by now."""
+    streams: Sequence[str] = ()
+    """The names that the stream goes by; none for files."""
     waiting: Mapping[str, int] = field(default_factory=dict)
     """Writers with a spool on this host, and the last number that is acknowledged of each."""
 
     def begin(self) -> Verification:
-        return Verification(self.keys, content_only=is_content_only(self.filter_))
+        return Verification(self.keys, content_only=is_content_only(self.filter_), streams=self.streams)
 
     def go_on(self, requests: AheadRequests, progress: Progress | None) -> VerifyReport:
         """Verify what is new; all, where what was verified does not stand any more."""
@@ -142,8 +149,8 @@ class _Verifier:
     def run(self, store: Store, verification: Verification) -> VerifyReport:
         for doc_id, document in store.all():
             verification.add(document, doc_id)
-        for document in self.known:
-            verification.believe(document)
+        for document, arrived in self.known:
+            verification.believe(document, arrived=arrived)
         content_only = is_content_only(self.filter_)
         if not content_only:
             self.look_up(store, verification)
@@ -178,6 +185,9 @@ class _Verifier:
         doubles = verification.doubles()[:MOST_LOOKED_UP]
         followers = [(writer, sequence + 1) for writer, sequence in doubles]
         verification.settle(document for _, document in store.under([*doubles, *followers]))
+        heads = verification.heads()
+        for start in range(0, len(heads), MOST_LOOKED_UP):
+            verification.compare(document for _, document in store.under(heads[start : start + MOST_LOOKED_UP]))
 
     def _fill_up(self, store: Store, verification: Verification, *, from_start: bool) -> None:
         """Look up what is missing, and again for a while where it may arrive at this moment.
@@ -207,8 +217,8 @@ def trusted_keys(settings: Settings, public_keys: Sequence[Path]) -> TrustedKeys
     return TrustedKeys.load(public_keys) if public_keys else TrustedKeys.beside(settings.signing_key_path)
 
 
-def kept_elsewhere(settings: Settings, files: Sequence[Path]) -> list[bytes]:
-    """Return the signed events of *files*, or of the setting's file, that have had the time to arrive.
+def kept_elsewhere(settings: Settings, files: Sequence[Path]) -> list[tuple[bytes, bool]]:
+    """Return the signed events of *files*, or of the setting's file, and whether each has had the time to arrive.
 
     Raises:
         EventFileError: A file cannot be read.
@@ -218,7 +228,7 @@ def kept_elsewhere(settings: Settings, files: Sequence[Path]) -> list[bytes]:
         files = [own]
     latest = timestamp(now() - GRACE)
     everything = StoredInFiles(files, Filter())
-    return [document for _, document in everything.all() if _time_of(document) < latest]
+    return [(document, _time_of(document) < latest) for _, document in everything.all()]
 
 
 def waiting_here(settings: Settings) -> dict[str, int]:
@@ -230,10 +240,10 @@ def waiting_here(settings: Settings) -> dict[str, int]:
         return {}
 
 
-def kept_here(settings: Settings, waiting: Mapping[str, int]) -> list[bytes]:
-    """Return the heads of this host's spool directory, of which all that they speak of was acknowledged."""
+def kept_here(settings: Settings, waiting: Mapping[str, int]) -> list[tuple[bytes, bool]]:
+    """Return the heads of this host's spool directory, and whether all that they speak of was acknowledged."""
     heads = Heads(settings.spool_path, settings.stream)
-    return [head.document for head in heads if waiting.get(head.writer, head.sequence) >= head.sequence]
+    return [(head.document, waiting.get(head.writer, head.sequence) >= head.sequence) for head in heads]
 
 
 def _newest(verification: Verification) -> dt.datetime:
