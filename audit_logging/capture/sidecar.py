@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 from audit_logging.capture.trail import Trail
@@ -9,9 +10,8 @@ from audit_logging.shipping.shipper import Shipper
 from audit_logging.spool.directory import SpoolDirectory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from audit_logging.settings import Settings
+    from audit_logging.shipping.dead_letters import DeadLetter
 
 
 def sidecar(settings: Settings) -> Shipper:
@@ -22,17 +22,46 @@ def sidecar(settings: Settings) -> Shipper:
     """
     directory = SpoolDirectory(settings.spool_path, settings.stream)
     directory.check()
+    teller = _Teller(settings)
     return Shipper(
         settings,
         directory,
         None,
-        on_dead_letter=lambda letter: _as_a_writer(settings, lambda trail: trail.tell_of_dead_letter(letter)),
-        on_closed=lambda last: _as_a_writer(settings, lambda trail: trail.tell_of_closed_writer(last)),
+        on_dead_letter=teller.tell_of_dead_letter,
+        on_closed=teller.tell_of_closed_writer,
+        on_through=teller.close,
     )
 
 
-def _as_a_writer(settings: Settings, tell: Callable[[Trail], None]) -> None:
-    """Tell the trail something, and leave the shipping of that to the sidecar."""
-    trail = Trail(settings.model_copy(update={"ship": False, "console": False}))
-    tell(trail)
-    trail.shutdown(0)
+class _Teller:
+    """The one writer by which a sidecar tells the trail something; the sidecar itself ships it.
+
+    One for each thing to tell would be a new chain each, which another sidecar has to adopt in its turn.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings.model_copy(update={"ship": False, "console": False})
+        self._lock = threading.Lock()
+        self._trail: Trail | None = None
+
+    def tell_of_dead_letter(self, letter: DeadLetter) -> None:
+        """See :meth:`Trail.tell_of_dead_letter`."""
+        self._get().tell_of_dead_letter(letter)
+
+    def tell_of_closed_writer(self, last: bytes) -> None:
+        """See :meth:`Trail.tell_of_closed_writer`."""
+        self._get().tell_of_closed_writer(last)
+
+    def _get(self) -> Trail:
+        """Return the trail, made with the first thing to tell."""
+        with self._lock:
+            if self._trail is None:
+                self._trail = Trail(self._settings)
+            return self._trail
+
+    def close(self) -> None:
+        """End the chain, when everything else is shipped."""
+        with self._lock:
+            trail, self._trail = self._trail, None
+        if trail is not None:
+            trail.shutdown(0)

@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 
     Processor = Callable[[Any, str, Any], Any]
 
+_OF_THE_CHAIN = frozenset({STARTED, CHECKPOINT, STOPPED, WRITER_CLOSED, DEAD_LETTERED})
+
 MOST_HEADS_AT_START = 16
 """Heads of other writers in the first event: about 2.5 KB, and about 1 ms of the first emit."""
 
@@ -320,7 +322,8 @@ class Trail:
 
     def tell_of_dead_letter(self, letter: DeadLetter) -> None:
         """Say in the trail which event is missing in it, for its writer's chain has a gap there."""
-        if letter.event_type == DEAD_LETTERED:  # or one that is refused itself would bring forth the next
+        # The chain's own events beget nothing: where all are refused, one letter would bring forth the next.
+        if letter.event_type in _OF_THE_CHAIN:
             return
         missing = {"writer": letter.writer, "sequence": letter.sequence, "hash": letter.hash}
         facts = {"outcome": "failure", "reason": letter.reason, "dead_letter": missing}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import orjson
 
-from audit_logging.query.printable import json_bytes, printable
+from audit_logging.printable import json_bytes, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -13,9 +13,9 @@ from audit_logging.cli.filtering import open_reader
 from audit_logging.cli.options import connection_options
 from audit_logging.cli.schedule import is_made, only_run, schedule_options
 from audit_logging.files import whole_file, write_durably
+from audit_logging.printable import json_bytes
 from audit_logging.query.export.outfile import explaining_disk
 from audit_logging.query.period import Period
-from audit_logging.query.printable import json_bytes
 
 if TYPE_CHECKING:
     from audit_logging.cli.schedule import Schedule

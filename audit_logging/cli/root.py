@@ -124,14 +124,14 @@ def run(arguments: list[str] | None = None) -> Any:
         error.show()
         sys.exit(error.exit_code)
     except AuditError as error:
-        from audit_logging.query.printable import printable  # here, for it is not needed when all goes well
+        from audit_logging.printable import printable  # here, for it is not needed when all goes well
 
         # Servers and events speak in errors, too.
         told = "\n".join(map(printable, str(error).split("\n")))
         click.echo(f"Error: {told}", err=True)
         sys.exit(error.exit_code)
     except PermissionError as error:  # whatever the command, and whichever of its files
-        from audit_logging.query.printable import printable
+        from audit_logging.printable import printable
 
         place = printable(str(error.filename or "A file"))
         click.echo(f"Error: {place} cannot be used by this user: run this as the user that it belongs to.", err=True)

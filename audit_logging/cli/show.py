@@ -10,7 +10,7 @@ import orjson
 from audit_logging.cli.filtering import open_reader
 from audit_logging.cli.options import connection_options, json_option
 from audit_logging.cli.output import EVENT_COLUMNS, event_row, print_json, table
-from audit_logging.query.printable import printable
+from audit_logging.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,7 +10,7 @@ import click
 from audit_logging.cli.filtering import NEGATIVES, filter_options, open_reader
 from audit_logging.cli.options import connection_options
 from audit_logging.cli.output import event_row
-from audit_logging.query.printable import json_bytes, printable
+from audit_logging.printable import json_bytes, printable
 
 if TYPE_CHECKING:
     from audit_logging.query.event import Event

@@ -31,9 +31,9 @@ from audit_logging.integrations.fastapi_export import MEDIA_TYPES, Export, Expor
 from audit_logging.integrations.fastapi_parameters import filter_of_query
 from audit_logging.integrations.fastapi_problems import HEADERS, ProblemRoute, responses
 from audit_logging.integrations.fastapi_readings import SEARCHED, Reading, Readings
+from audit_logging.printable import json_bytes
 from audit_logging.query.cursor import MAX_LENGTH
 from audit_logging.query.paging import MAX_LIMIT, Sort
-from audit_logging.query.printable import json_bytes
 from audit_logging.query.results import Bucket, Statistics
 from audit_logging.query.statistics import By
 from audit_logging.settings import Settings

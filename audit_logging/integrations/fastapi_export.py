@@ -11,8 +11,8 @@ from fastapi.responses import StreamingResponse
 from audit_logging.errors import AuditError
 from audit_logging.integrations.fastapi_problems import HEADERS
 from audit_logging.integrations.fastapi_readings import EXPORTED
+from audit_logging.printable import json_bytes
 from audit_logging.query.export.formats import FORMATS
-from audit_logging.query.printable import json_bytes
 from audit_logging.query.questions import now
 
 if TYPE_CHECKING:

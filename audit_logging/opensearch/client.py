@@ -27,6 +27,7 @@ from audit_logging.errors import (
     UnreachableError,
 )
 from audit_logging.opensearch.credentials import Credentials, tls_context
+from audit_logging.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,6 +41,11 @@ DEAD_SECONDS = 2.0
 """How long a host that failed is passed over where there are others; doubled with each failure, up to 32 times."""
 
 _PIECE = 1 << 16
+
+MOST_BYTES = 256 << 20
+"""Size of the largest answer that is read: a page of an export has some 10 MB, unpacked."""
+
+_MOST_REFUSAL_BYTES = 1 << 20
 
 _HOST_FAILURES = frozenset({502, 503, 504})
 _MULTIPLE_CHOICES, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND = 300, 401, 403, 404
@@ -102,7 +108,7 @@ class Client:
             if most_bytes is None:
                 answer = self.request_bytes(method, path, params=params, body=body, timeout=timeout)
             else:
-                unread = self._ask(method, path, params, body, timeout=timeout, unread=True)
+                unread = self._ask(method, path, params, body, timeout=timeout)
                 answer = self._read_at_most(most_bytes, unread, _what(method, path))
         except NotFoundError:
             if method == "HEAD":
@@ -127,24 +133,21 @@ class Client:
         timeout: float | None = None,
     ) -> bytes:
         """Do the same, and return the answer's body as it came: for answers that are not worth decoding."""
-        body_read: bytes = self._ask(method, path, params, body, timeout=timeout).data
-        return body_read
+        answer = self._ask(method, path, params, body, timeout=timeout)
+        return self._read_at_most(MOST_BYTES, answer, _what(method, path))
 
     def begin(self, method: str, path: str, *, params: Params | None = None, body: Body = None) -> Callable[[], bytes]:
         """Do the same, and return when the answer begins; what is returned reads its body, on any thread.
 
         An answer that nobody wants must be read all the same, or its connection is lost.
         """
-        answer = self._ask(method, path, params, body, unread=True)
+        answer = self._ask(method, path, params, body)
 
         def read() -> bytes:
-            import urllib3
+            from audit_logging.opensearch.deadline import restart
 
-            try:
-                body_read: bytes = answer.data
-            except urllib3.exceptions.HTTPError as error:
-                raise self._silence(error, _what(method, path)) from error
-            return body_read
+            restart(answer)
+            return self._read_at_most(MOST_BYTES, answer, _what(method, path))
 
         return read
 
@@ -173,15 +176,14 @@ class Client:
         body: Body,
         *,
         timeout: float | None = None,
-        unread: bool = False,
     ) -> Any:
-        """Return the response of the first host that gives one."""
+        """Return the response of the first host that gives one; its body is yet to be read."""
         target = f"{path}?{urlencode({name: _parameter(value) for name, value in params.items()})}" if params else path
         data = orjson.dumps(body) if isinstance(body, Mapping) else body
         others, may_renew = len(self.urls) - 1, True
         while True:
             try:
-                return self._exchange(method, target, data, timeout, unread=unread)
+                return self._exchange(method, target, data, timeout)
             except UnreachableError as error:
                 if error.was_sent or not others:
                     raise
@@ -199,7 +201,7 @@ class Client:
     def _where(self) -> str:
         return ", ".join(self.urls)
 
-    def _exchange(self, method: str, target: str, data: bytes | None, timeout: float | None, *, unread: bool) -> Any:
+    def _exchange(self, method: str, target: str, data: bytes | None, timeout: float | None) -> Any:
         import urllib3
 
         transport = self._transport
@@ -214,7 +216,7 @@ class Client:
                 data,
                 headers,
                 retries=urllib3.Retry(False),
-                preload_content=not unread,
+                preload_content=False,
                 timeout=self._settings.opensearch_timeout_seconds if timeout is None else timeout,
             )
         except urllib3.exceptions.HTTPError as error:
@@ -225,8 +227,16 @@ class Client:
         else:
             transport.connection_pool.mark_live(connection)
         if response.status >= _MULTIPLE_CHOICES:
-            raise _refusal(response, _what(method, target), self._where)
+            body = self._beginning_of(response, _what(method, target))
+            raise _refusal(response, body, _what(method, target), self._where)
         return response
+
+    def _beginning_of(self, answer: Any, what: str) -> bytes:
+        """Return what a refusal says; of what is too long for one, nothing."""
+        try:
+            return self._read_at_most(_MOST_REFUSAL_BYTES, answer, what)
+        except AnswerTooLargeError:
+            return b""
 
     def _renew(self) -> bool:
         """Read the credentials again; true when they are others now, and the next request will use them."""
@@ -246,7 +256,7 @@ class Client:
         """Return why there is no answer."""
         from urllib3 import exceptions as theirs
 
-        cause = str(error)[:200]
+        cause = printable(str(error)[:200])
         if self._credentials.tls_files:
             self._renew()  # how a certificate is refused depends on the moment; the next connection uses what is there
         if isinstance(error, theirs.SSLError):
@@ -279,6 +289,7 @@ def _parameter(value: str | int | bool) -> str:
 def _build_transport(settings: Settings) -> Any:
     import opensearchpy
 
+    from audit_logging.opensearch.deadline import set_deadlines
     from audit_logging.opensearch.hosts import Hosts
 
     options: dict[str, Any] = {}
@@ -291,18 +302,21 @@ def _build_transport(settings: Settings) -> Any:
         dead_timeout=DEAD_SECONDS,
         **options,
     )
+    for connection in client.transport.connection_pool.connections:
+        set_deadlines(connection.pool)
     return client.transport
 
 
-def _refusal(response: Any, what: str, where: str) -> OpenSearchError:
+def _refusal(response: Any, content: bytes, what: str, where: str) -> OpenSearchError:
     """Return what the server says no with."""
     status = response.status
-    body = _decoded(response.data)
+    body = _decoded(content)
     detail = body.get("error") if isinstance(body, dict) else None
     if isinstance(detail, dict):
         error_type, reason = str(detail.get("type", "")), str(detail.get("reason", ""))
     else:
         error_type, reason = "", str(detail or body or response.reason)[:300]
+    reason = printable(reason)  # what answers may be anything, and this goes to logs and terminals
     facts: dict[str, Any] = {
         "status": status,
         "error_type": error_type,

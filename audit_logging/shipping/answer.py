@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
 
 from audit_logging.errors import CredentialsError, NotFoundError, OpenSearchError, RefusedError, UnreachableError
+from audit_logging.printable import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 CREATED, CONFLICT = 201, 409
-_CREATED_ITEM = b'{"create":{"status":201}}'
+ITEMS: Final = "items.*._index,items.*._id,items.*.status,items.*.error"
+"""What of a bulk answer is wanted; all of it would be three times as long."""
+
+_CREATED_ITEM = b'{"create":{"_index":"%b","_id":"%b-%d","status":201}}'
+_PREVIEW: Final = re.compile(r"(Preview of field's value: ').{0,4000}", re.DOTALL)
 _BAD_REQUEST, _TOO_LARGE, _TOO_MANY_REQUESTS, _SERVER_ERROR = 400, 413, 429, 500
 
 
@@ -23,6 +32,10 @@ class Fate(Enum):
     """It may have been stored or not, or still be on its way."""
     REFUSED = "refused"
     """It is not accepted, and never will be."""
+    CONFLICT = "conflict"
+    """A document has its id. Whether it is this one is not said."""
+    MISPLACED = "misplaced"
+    """It was stored under another id, where nobody looks for it; sending it again would store it once more."""
 
 
 class Verdict(NamedTuple):
@@ -30,11 +43,13 @@ class Verdict(NamedTuple):
 
     Attributes:
         retry_after_seconds: How long the server asks us to stay away, if it does.
+        elsewhere: Whether it was stored outside the stream.
     """
 
     fate: Fate
     reason: str
     retry_after_seconds: float | None = None
+    elsewhere: bool = False
 
 
 # Errors that speak of the cluster's state or configuration and not of the document: they pass, or somebody mends them.
@@ -60,37 +75,58 @@ _PASSING_TYPES = frozenset(
 _PASSING_REASONS = ("pipeline with id", "maximum shards", "total shards", "no write index")
 
 
-def judge_items(body: bytes, count: int) -> dict[int, Verdict]:
+def judge_items(
+    body: bytes, writer: str, sequences: Sequence[int], stream: str, index: str | None = None
+) -> dict[int, Verdict]:
     """Return the verdict on each event of a bulk answer that is not stored, by its place in the request.
 
     Args:
-        body: JSON with ``items.*.status`` and ``items.*.error``.
-        count: How many events were sent.
+        body: JSON with what :data:`ITEMS` names.
+        writer: The writer of the events that were sent.
+        sequences: Their numbers, in order.
+        stream: The data stream that they were sent to.
+        index: The backing index that it is believed to write to.
 
     Raises:
-        ValueError: It does not speak of *count* events, so it is no answer to this request.
+        ValueError: It does not speak of these events, so it is no answer to this request.
     """
-    if body == b'{"items":[%b]}' % b",".join([_CREATED_ITEM] * count):  # as nearly always, and ten times as fast
-        return {}
+    if index is not None:  # as nearly always they are all created there; comparing is ten times as fast as parsing
+        name, place = writer.encode(), index.encode()
+        if body == b'{"items":[%b]}' % b",".join([_CREATED_ITEM % (place, name, number) for number in sequences]):
+            return {}
     answer = orjson.loads(body)
     items = answer.get("items") if isinstance(answer, dict) else None
-    if not isinstance(items, list) or len(items) != count:
+    if not isinstance(items, list) or len(items) != len(sequences):
         raise ValueError("the answer does not list the events that were sent")
     try:
-        statuses = [item["create"]["status"] for item in items]
+        told = [item["create"] for item in items]
+        statuses = [each["status"] for each in told]
     except (KeyError, TypeError) as error:
         raise ValueError("the answer has an item without a status") from error
     if not all(type(status) is int for status in statuses):
         raise ValueError("the answer has a status that is no number")
-    return {
-        place: _judge(status, items[place]["create"].get("error"))
-        for place, status in enumerate(statuses)
-        if status not in (CREATED, CONFLICT)
-    }
+    backing = re.compile(rf"\.ds-{re.escape(stream)}-[0-9]+")
+    verdicts = {}
+    for place_in_request, (sequence, each) in enumerate(zip(sequences, told, strict=True)):
+        verdict = _judge(each, f"{writer}-{sequence}", backing)
+        if verdict is not None:
+            verdicts[place_in_request] = verdict
+    return verdicts
 
 
-def _judge(status: int, error: Any) -> Verdict:
+def _judge(item: dict[str, Any], wanted_id: str, backing: re.Pattern[str]) -> Verdict | None:
+    status, error, index = item["status"], item.get("error"), str(item.get("_index", ""))
+    if status == CREATED:
+        if backing.fullmatch(index) is None:
+            where = printable(index)[:100]
+            return Verdict(Fate.RETRY, f"it was stored in {where!r}, which is no part of the stream", elsewhere=True)
+        if item.get("_id") != wanted_id:
+            stored = printable(str(item.get("_id")))[:200]
+            return Verdict(Fate.MISPLACED, f"it was stored under the id {stored}: does an ingest pipeline set _id?")
+        return None
     reason = explain(error) or f"status {status}"
+    if status == CONFLICT:
+        return Verdict(Fate.CONFLICT, reason)
     if status == _TOO_MANY_REQUESTS or _passes(error):
         return Verdict(Fate.RETRY, reason)
     if status >= _SERVER_ERROR:  # a primary may have stored it before it, or a replica, failed
@@ -114,7 +150,7 @@ def judge_failure(error: Exception) -> Verdict:
         >>> judge_failure(UnreachableError("nobody there", was_sent=False)).fate
         <Fate.RETRY: 'retry'>
     """
-    reason = str(error)
+    reason = printable(_PREVIEW.sub(r"\1…'", str(error)[:4000]))[:2000]
     if isinstance(error, UnreachableError):
         return Verdict(Fate.UNCERTAIN if error.was_sent else Fate.RETRY, reason)
     if not isinstance(error, RefusedError):
@@ -130,13 +166,17 @@ def judge_failure(error: Exception) -> Verdict:
 def _is_about_the_request(error: RefusedError) -> bool:
     if error.status != _BAD_REQUEST or isinstance(error, CredentialsError | NotFoundError):
         return False
-    return not _passes({"type": error.error_type, "reason": error.reason})
+    # Without OpenSearch's own error it is a proxy that does not like the request; that says nothing of the events.
+    return bool(error.error_type) and not _passes({"type": error.error_type, "reason": error.reason})
 
 
 def explain(error: Any) -> str:
-    """Return OpenSearch's error with its cause as one line."""
+    """Return OpenSearch's error with its cause as one line, harmless to show.
+
+    The preview of a value that the mapping refused is left out: it is the event's data, and this text goes to logs.
+    """
     parts: list[str] = []
     while isinstance(error, dict) and len(parts) < 4:  # noqa: PLR2004 - deeper causes repeat the first ones
         parts.append(f"{error.get('type', '')}: {error.get('reason', '')}")
         error = error.get("caused_by")
-    return " ← ".join(parts)[:2000]
+    return printable(_PREVIEW.sub(r"\1…'", " ← ".join(parts)[:4000]))[:2000]

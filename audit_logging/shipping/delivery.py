@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from audit_logging.errors import AuditError, CredentialsError, OpenSearchError
 from audit_logging.shipping import protocol
-from audit_logging.shipping.answer import Fate, Verdict, judge_failure, judge_items
+from audit_logging.shipping.answer import ITEMS, Fate, Verdict, judge_failure, judge_items
 from audit_logging.shipping.backoff import Backoff
 from audit_logging.shipping.batch import document_id, encode_batch
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from audit_logging.shipping.stream import Stream
     from audit_logging.spool.segment import Record, Records
 
-ITEMS = "items.*.status,items.*.error"
-"""What of a bulk answer is wanted; all of it would be seven times as long."""
+MOST_SERVER_ERRORS = 5
+"""How often one event may meet a server error while others are stored; then it is the event."""
 
 _FAILURES = (OpenSearchError, OSError, ValueError)
 
@@ -63,6 +63,7 @@ class Delivery:
         self._on_too_large = on_too_large
         self._on_dead_letter = on_dead_letter
         self._backoff = Backoff()
+        self._server_errors: dict[int, tuple[int, int]] = {}
 
     def deliver(self, source: Source, batch: Batch) -> dict[int, str]:
         """Return when every record is in the stream, in quarantine or a dead letter.
@@ -73,9 +74,12 @@ class Delivery:
         Raises:
             StoppedError: The shipper is to stop; which records arrived is not known.
         """
-        steps = protocol.deliver(batch.records, uncertain_to=source.uncertain_to, refused=source.refused)
+        # A batch that comes here again, after a mistake of our own, may have been stored the first time.
+        uncertain_to = batch.last if batch.is_sent else source.uncertain_to
+        steps = protocol.deliver(batch.records, uncertain_to=uncertain_to, refused=source.refused)
         refused: dict[int, str] = {}
         result: Any = None
+        self._server_errors.clear()
         try:
             while True:
                 step = steps.send(result)
@@ -84,6 +88,8 @@ class Delivery:
                 result = self._take(step, source, batch)
                 if isinstance(step, protocol.Refuse):
                     refused |= step.reasons
+                elif isinstance(step, protocol.Bury):
+                    refused[step.record.sequence] = step.reason
         except StopIteration:
             return refused
 
@@ -126,7 +132,9 @@ class Delivery:
                 params={"filter_path": ITEMS},
                 body=encode_batch(records, source.writer),
             )
-            verdicts = judge_items(answer, len(records))
+            verdicts = judge_items(
+                answer, source.writer, records.sequences, self._stream.name, self._stream.write_index
+            )
         except _FAILURES as error:
             self._stream.doubt()
             self._notices.credentials_refused = isinstance(error, CredentialsError)
@@ -136,11 +144,33 @@ class Delivery:
         if len(verdicts) < len(records):
             self._backoff.reset()
             self._notices.passed()
+            self._stream.stored += 1
+        if verdicts:
+            if any(verdict.elsewhere for verdict in verdicts.values()):
+                self._stream.doubt()  # it may have been deleted, and an ordinary index made in its place
+            return {place: self._weigh(records.sequences[place], verdict) for place, verdict in verdicts.items()}
         return verdicts
 
-    def _look_up(self, records: Records, writer: str, since: str | None) -> set[int]:
+    def _weigh(self, sequence: int, verdict: Verdict) -> Verdict:
+        """Return the verdict on one event. One that alone meets server errors, again and again, is refused.
+
+        A server that fails for everybody stores nothing meanwhile, and nothing is counted.
+        """
+        if verdict.fate is not Fate.UNCERTAIN:
+            return verdict
+        count, stored = self._server_errors.get(sequence, (0, -1))
+        if self._stream.stored > stored:
+            count += 1
+        if count < MOST_SERVER_ERRORS:
+            self._server_errors[sequence] = count, self._stream.stored
+            return verdict
+        del self._server_errors[sequence]  # its stand-in begins anew
+        return Verdict(Fate.REFUSED, f"{verdict.reason} ({count} times, while other events were stored)")
+
+    def _look_up(self, records: Records, writer: str, since: str | None) -> dict[int, str] | None:
         sequences = {document_id(writer, record.sequence): record.sequence for record in records}
-        return {sequences[found] for found in self._stream.find(list(sequences), since)}
+        found = self._stream.find(list(sequences), since)
+        return None if found is None else {sequences[name]: digest for name, digest in found.items()}
 
     def _bury(self, record: Record, reason: str, source: Source) -> None:
         """Keep an event as a dead letter. The file first: the journal may say that it is there, and never wrongly."""

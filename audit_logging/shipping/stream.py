@@ -43,6 +43,8 @@ class Stream:
         self._believed_until = float("-inf")
         self.write_index: str | None = None
         """The backing index that the stream wrote to when it was last looked at; None when the role may not look."""
+        self.stored = 0
+        """How many requests stored something, of all lanes. It may miss some: what counts is whether it grows."""
 
     def require(self) -> None:
         """Return when the stream is there: without it OpenSearch would make an ordinary index of that name.
@@ -58,42 +60,47 @@ class Stream:
         """Believe nothing of what was seen before."""
         self._believed_until = float("-inf")
 
-    def find(self, ids: Sequence[str], since: str | None) -> set[str]:
-        """Return which of *ids* are stored.
+    def find(self, ids: Sequence[str], since: str | None) -> dict[str, str] | None:
+        """Return what is stored under *ids*.
 
         Args:
             ids: Document ids.
             since: The oldest backing index that may hold them; None: any.
 
         Returns:
-            Those that are. Where the role may not look that is none: what is sent again then may be stored twice after
-            a rollover, and readers take copies for one.
+            The hash in the seal of each that is stored, by id; None where the role may not look. What is sent again
+            then may be stored twice after a rollover, and readers take copies for one.
 
         Raises:
             OpenSearchError: It cannot be found out now.
         """
         indices = self._look()
-        found: set[str] = set()
+        found: dict[str, str] = {}
         try:
             for index in indices[indices.index(since) :] if since in indices else indices:
                 found |= self._find_in(index, ids)
         except CredentialsError as error:
             self._say_blind(error)
-        return found
+            return None
+        return found if indices else None
 
-    def _find_in(self, index: str, ids: Sequence[str]) -> set[str]:
+    def _find_in(self, index: str, ids: Sequence[str]) -> dict[str, str]:
         # Real-time, and on the primary: a search or a replica may not see yet what was stored a moment ago.
         answer = self._client.request(
             "POST",
             f"/{index}/_mget",
-            params={"_source": False, "preference": "_primary", "filter_path": "docs._id,docs.found"},
+            params={
+                "_source": "audit.integrity.hash",
+                "preference": "_primary",
+                "filter_path": "docs._id,docs.found,docs._source",
+            },
             body={"ids": list(ids)},
         )
         documents = answer.get("docs", []) if isinstance(answer, dict) else []
         known = [document for document in documents if "found" in document]
         if len(known) != len(ids):
             raise OpenSearchError(f"{index} cannot tell now which events it holds.")
-        return {document["_id"] for document in known if document["found"]}
+        return {document["_id"]: _hash_in(document.get("_source")) for document in known if document["found"]}
 
     def _look(self) -> list[str]:
         """Return the backing indices, the oldest first; none when the role may not look."""
@@ -121,6 +128,13 @@ class Stream:
             f"The role may not look into {self.name}, so an event may be stored twice when a rollover falls between"
             f" two attempts; readers take copies for one. ({error})",
         )
+
+
+def _hash_in(source: Any) -> str:
+    """Return the hash in a stored seal; an empty text where there is none."""
+    for name in ("audit", "integrity", "hash"):
+        source = source.get(name) if isinstance(source, dict) else None
+    return source if isinstance(source, str) else ""
 
 
 def _backing_indices(answer: Any, stream: str) -> list[str]:

@@ -7,7 +7,7 @@ import json
 import sys
 
 from audit_logging.cli.output import print_json, table
-from audit_logging.query.printable import printable
+from audit_logging.printable import printable
 
 ROWS = [("e-1", "x" * 200), (None, "[bold]two\nlines\x1b[31m\ud800"), ("ä", 3)]
 

@@ -389,7 +389,7 @@ ODD = st.text(st.characters() | st.characters(categories=["Cc", "Cf", "Zl", "Zp"
 
 @given(st.dictionaries(ODD, ODD | st.lists(ODD) | st.integers()))
 def test_what_is_escaped_is_the_same_value(value):
-    from audit_logging.query.printable import json_bytes
+    from audit_logging.printable import json_bytes
 
     try:
         encoded = json_bytes(value)

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import datetime as dt
+import gzip
+import itertools
 import logging
 import os
+import socket
 import ssl
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from audit_logging.errors import CredentialsError, NotFoundError, RefusedError, SettingsError, UnreachableError
+from audit_logging.errors import (
+    AnswerTooLargeError,
+    CredentialsError,
+    NotFoundError,
+    RefusedError,
+    SettingsError,
+    UnreachableError,
+)
 from audit_logging.local.certificates import write_certificates
 from audit_logging.local.instance import free_port
 from audit_logging.opensearch.client import Client, retry_after
@@ -253,6 +263,69 @@ class TestHosts:
             with pytest.raises(RefusedError):
                 client.request("GET", "/")
             assert client.request("GET", "/") == {"ok": True}
+
+
+@contextmanager
+def trickling(answer, seconds_apart, limit):
+    """Send *answer* byte by byte, to anybody, at most *limit* bytes."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        done = threading.Event()
+
+        def serve():
+            with listener.accept()[0] as connection:
+                connection.recv(65536)
+                with suppress(OSError):
+                    for byte in itertools.islice(itertools.cycle(answer), limit):
+                        if done.wait(seconds_apart):
+                            return
+                        connection.sendall(bytes([byte]))
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        done.set()
+        thread.join(5)
+
+
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
+
+
+class TestDeadline:
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            b"HTTP/1.1 200 OK\r\n" + b"x-a: b\r\n" * 1000,
+            HEAD + b"content-length: 100000\r\n\r\n" + b" " * 9999,
+            HEAD + b"\r\n" + b" " * 9999,
+        ],
+        ids=["headers", "body", "body without length"],
+    )
+    def test_answer_that_trickles_ends_at_the_deadline(self, answer):
+        """Each read has a byte in time; the answer as a whole never comes."""
+        with trickling(answer, 0.005, 100_000) as url:
+            client = Client(Settings.load(opensearch_url=url, opensearch_timeout_seconds=0.5))
+            began = time.monotonic()
+            with pytest.raises(UnreachableError, match=r"in time|broke off"):
+                client.request("GET", "/")
+            assert time.monotonic() - began < 3
+            client.close()
+
+    def test_answer_that_is_begun_may_be_read_later(self):
+        with serving(lambda _: (200, {}, b'{"a": 1}' + b" " * 500_000)) as url:
+            client = Client(Settings.load(opensearch_url=url, opensearch_timeout_seconds=0.3))
+            read = client.begin("GET", "/")
+            time.sleep(0.5)  # what reads it is busy for longer than the deadline
+            assert read().strip() == b'{"a": 1}'
+            client.close()
+
+    def test_answer_that_unpacks_to_more_than_the_bound_is_not_read(self, monkeypatch):
+        monkeypatch.setattr("audit_logging.opensearch.client.MOST_BYTES", 1 << 20)
+        packed = gzip.compress(b" " * (64 << 20))
+        with serving(lambda _: (200, {"content-encoding": "gzip"}, packed)) as url:
+            client = Client(Settings.load(opensearch_url=url))
+            with pytest.raises(AnswerTooLargeError):
+                client.request("GET", "/")
+            client.close()
 
 
 class TestAnswers:

@@ -20,14 +20,48 @@ def item(status, error_type="", reason=""):
     return {"create": result}
 
 
-def judge(*items):
-    return judge_items(orjson.dumps({"items": items}), len(items))
+STREAM, INDEX = "audit-events", ".ds-audit-events-000001"
 
 
-@pytest.mark.parametrize("status", [201, 409])
-def test_what_is_stored_needs_nothing_more(status):
-    """By this request, or by an earlier one."""
-    assert judge(item(status), item(201)) == {}
+def judge(*items, index=INDEX):
+    for number, each in enumerate(items, 1):
+        if "create" in each:
+            each["create"] = {"_index": INDEX, "_id": f"w-{number}"} | each["create"]
+    return judge_items(orjson.dumps({"items": items}), "w", range(1, len(items) + 1), STREAM, index)
+
+
+@pytest.mark.parametrize("index", [INDEX, ".ds-audit-events-000002", None])
+def test_what_is_stored_needs_nothing_more(index):
+    """Whether it went to the index that was expected, after a rollover to another, or to one that is not known."""
+    assert judge(item(201), item(201), index=index) == {}
+
+
+def test_an_id_that_is_taken_is_a_conflict_and_no_success():
+    assert judge(item(409, "version_conflict_engine_exception"), item(201))[0].fate is Fate.CONFLICT
+
+
+@pytest.mark.parametrize(
+    "index", ["audit-events", ".ds-audit-events-000001x", ".ds-other-000001", "", ".ds-audit-events-1\x1b"]
+)
+def test_what_was_stored_outside_the_stream_is_not_stored(index):
+    stray = {"create": {"_index": index, "status": 201}}
+    verdict = judge(item(201), stray)[1]
+    assert (verdict.fate, verdict.elsewhere) == (Fate.RETRY, True)
+    assert "\x1b" not in verdict.reason
+
+
+@pytest.mark.parametrize("doc_id", ["w-1", "other", None])
+def test_what_was_stored_under_another_id_is_misplaced(doc_id):
+    assert judge(item(201), {"create": {"_id": doc_id, "status": 201}})[1].fate is Fate.MISPLACED
+
+
+def test_the_preview_of_a_refused_value_stays_out_of_the_reason():
+    """It is the event's data, and may steer a terminal."""
+    reason = "failed to parse field [source.ip]. Preview of field's value: 'hunter2\x1b[31m\n'"
+    verdict = judge(item(201), item(400, "mapper_parsing_exception", reason))[1]
+    assert "hunter2" not in verdict.reason
+    assert "\x1b" not in verdict.reason
+    assert "source.ip" in verdict.reason
 
 
 @pytest.mark.parametrize(
@@ -75,7 +109,7 @@ def test_the_items_status_decides(answer, fate):
 def test_an_answer_to_something_else_is_no_answer(answer):
     """A proxy's page or a cut list acknowledges nothing."""
     with pytest.raises(ValueError, match="answer"):
-        judge_items(orjson.dumps(answer), 1)
+        judge_items(orjson.dumps(answer), "w", [1], STREAM, INDEX)
 
 
 def refused(status, error_type="", kind=RefusedError, **facts):

@@ -42,6 +42,8 @@ FAULTS = {
     "200 as HTML": lambda proxy: proxy.status(200, b"<html>welcome</html>", "text/html"),
     "200 for another request": lambda proxy: proxy.status(200, b'{"items":[]}'),
     "404 for the request": lambda proxy: proxy.status(404, b'{"error":{"type":"index_not_found_exception"}}'),
+    "400 as HTML": lambda proxy: proxy.status(400, b"<html>bad request</html>", "text/html"),
+    "400 without an error": lambda proxy: proxy.status(400, b"{}"),
     "400 of the cluster": lambda proxy: proxy.status(400, b'{"error":{"type":"validation_exception"}}'),
     "401": lambda proxy: proxy.status(401),
     "403": lambda proxy: proxy.status(403),

@@ -12,10 +12,17 @@ from audit_logging.spool.segment import Record, Records
 def event(sequence):
     document = {
         "@timestamp": "t",
-        "audit": {"integrity": {"sequence": sequence}, "schema": "1"},
+        "audit": {"integrity": {"hash": f"{sequence:064x}", "sequence": sequence}, "schema": "1"},
         "event": {"id": f"e-{sequence}"},
     }
     return Record(sequence, orjson.dumps(document))
+
+
+def hash_in(payload):
+    return orjson.loads(payload)["audit"]["integrity"]["hash"]
+
+
+FOREIGN = orjson.dumps({"audit": {"integrity": {"hash": "f" * 64}}})
 
 
 class Cluster:
@@ -31,6 +38,7 @@ class Cluster:
         self.quarantined = {}
         self.buried = {}
         self.faults_left = 12
+        self.blind = False
 
     def run(self, steps):
         result = None
@@ -47,7 +55,7 @@ class Cluster:
             case Send(records):
                 return self.send(records)
             case LookUp(records):
-                return {record.sequence for record in records if self.copies(record.sequence)}
+                return None if self.blind else self.look_up(records)
             case Refuse(reasons):
                 self.refused |= reasons.keys()
             case Quarantine(reasons):
@@ -60,6 +68,14 @@ class Cluster:
                 if self.draw(st.booleans()):
                     self.indices.append({})
         return None
+
+    def look_up(self, records):
+        return {
+            record.sequence: hash_in(index[record.sequence])
+            for record in records
+            for index in self.indices
+            if record.sequence in index
+        }
 
     def draw(self, strategy):
         return self.data.draw(strategy)
@@ -97,7 +113,9 @@ class Cluster:
             return Verdict(Fate.RETRY, "429")
         if fault == "lost before":
             return Verdict(Fate.UNCERTAIN, "503")
-        self.indices[-1].setdefault(record.sequence, record.payload)
+        if record.sequence in self.indices[-1]:
+            return Verdict(Fate.CONFLICT, "409")
+        self.indices[-1][record.sequence] = record.payload
         return Verdict(Fate.UNCERTAIN, "500") if fault == "lost after" else None
 
 
@@ -123,6 +141,58 @@ def test_every_event_ends_where_it_belongs_exactly_once(data, count, poison, dea
         stored = next((index[sequence] for index in cluster.indices if sequence in index), b"")
         assert (b'"quarantine"' in stored) == (sequence in poison - deadly)
     assert all(record.payload == records[number - 1].payload for number, (record, _) in cluster.buried.items())
+
+
+@given(st.data(), st.integers(1, 6), sequences, st.booleans())
+def test_an_event_whose_id_another_document_has_is_kept(data, count, taken, blind):
+    """Whatever fails meanwhile: it is a dead letter, and never taken for stored. Others are stored."""
+    cluster = Cluster(data, set(), set())
+    cluster.blind = blind
+    cluster.faults_left = 0 if blind else 12
+    records = Records.of(event(sequence) for sequence in range(1, count + 1))
+    cluster.indices[-1].update(dict.fromkeys(taken, FOREIGN))
+    cluster.run(deliver(records))
+    expected = {record.sequence for record in records} & taken
+    if len(cluster.indices) == 1:
+        assert cluster.buried.keys() == expected
+    assert all(
+        cluster.indices[0].get(record.sequence) != record.payload for record in records if record.sequence in taken
+    )
+    for record in records:
+        is_stored = any(index.get(record.sequence) == record.payload for index in cluster.indices)
+        assert is_stored != (record.sequence in cluster.buried)
+
+
+def test_what_cannot_be_looked_up_is_stored_where_it_was_sent_before():
+    """A role that may only create: the answer was lost, and the id is taken now, as is to be expected."""
+    steps = deliver(Records.of([event(1)]))
+    assert isinstance(next(steps), Send)
+    assert isinstance(steps.send(Verdict(Fate.UNCERTAIN, "timeout")), Pause)
+    assert isinstance(steps.send(None), LookUp)
+    assert isinstance(steps.send(None), Send)
+    assert isinstance(steps.send({0: Verdict(Fate.CONFLICT, "409")}), LookUp)
+    assert next_or_none(steps, None) is None
+
+
+def test_what_was_stored_under_another_id_is_kept():
+    steps = deliver(Records.of([event(1), event(2)]))
+    next(steps)
+    step = steps.send({1: Verdict(Fate.MISPLACED, "under another id")})
+    assert isinstance(step, Bury)
+    assert step.record.sequence == 2
+
+
+def test_an_id_that_is_taken_by_what_nobody_finds_ends_as_a_dead_letter():
+    steps = deliver(Records.of([event(1)]))
+    step = next(steps)
+    for _ in range(20):
+        if isinstance(step, Bury):
+            break
+        result = (
+            {0: Verdict(Fate.CONFLICT, "409")} if isinstance(step, Send) else {} if isinstance(step, LookUp) else None
+        )
+        step = steps.send(result)
+    assert isinstance(step, Bury)
 
 
 @given(st.data())

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import orjson
 
 from audit_logging.files import MAX_LINE_BYTES, TooLargeError, bounded_lines
+from audit_logging.printable import printable
 from audit_logging.query.event import Event
-from audit_logging.query.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

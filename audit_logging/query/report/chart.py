@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from xml.sax.saxutils import escape
 
-from audit_logging.query.printable import printable
+from audit_logging.printable import printable
 from audit_logging.query.times import zone_of
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from audit_logging._version import __version__, install_command
 from audit_logging.errors import SettingsError
-from audit_logging.query.printable import printable
+from audit_logging.printable import printable
 from audit_logging.query.report.chart import change, svg
 
 if TYPE_CHECKING:
