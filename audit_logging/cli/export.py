@@ -16,7 +16,7 @@ from audit_logging.cli.options import connection_options, json_option
 from audit_logging.cli.output import print_json, printable
 from audit_logging.cli.progress import progress_bar
 from audit_logging.cli.schedule import schedule_options
-from audit_logging.query.export.formats import FORMATS
+from audit_logging.query.export.formats import FORMATS, Csv
 from audit_logging.query.export.outfile import STANDARD_OUTPUT
 from audit_logging.query.export.run import METHODS
 from audit_logging.query.reader import AuditReader
@@ -52,6 +52,10 @@ def _unless_subcommand(command: Callable[..., None]) -> Callable[..., None]:
 @schedule_options
 @click.option("--format", "format_", type=click.Choice(list(FORMATS)), default="ndjson", show_default=True)
 @click.option(
+    "--columns", metavar="NAMES", help="For csv: which columns, in this order, such as timestamp,user_id,message."
+)
+@click.option("--bom", is_flag=True, help="For csv: begin with a byte order mark, so that Excel reads it as UTF-8.")
+@click.option(
     "--method", type=click.Choice(list(METHODS)), help="Default: pit, a point in time, where the server has it."
 )
 @click.option(
@@ -69,6 +73,8 @@ def export(
     schedule: Schedule | None,
     timezone: str,  # noqa: ARG001 - that of the schedule
     format_: str,
+    columns: str | None,
+    bom: bool,
     method: str | None,
     unordered: bool,
     fresh: bool,
@@ -86,7 +92,7 @@ def export(
     \b
     Examples:
       audit-logging export --since 2026-01-01 --until 2026-04-01 --out q1.ndjson.gz
-      audit-logging export --user u-42 --format csv --out u-42.csv
+      audit-logging export --user u-42 --format csv --bom --columns timestamp,event_type,message --out u-42.csv
       audit-logging export --user u-42 --out - | head
       audit-logging export --every day --out-dir /var/lib/audit-logging/exports
       audit-logging export verify q1.ndjson.gz.manifest.json
@@ -95,12 +101,23 @@ def export(
         raise click.UsageError("Give --out FILE (- for standard output), or --every and --out-dir.")
     if schedule is not None and (where.since is not None or where.until is not None):
         raise click.UsageError("--every sets the time: leave --since and --until out.")
+    chosen = [name.strip() for name in columns.split(",")] if columns is not None else []
+    if schedule is not None and chosen and Csv.document not in chosen:
+        raise click.UsageError(f"--every proves every event: add the column {Csv.document!r} to --columns.")
     with AuditReader(settings=settings) as reader:
 
         def export_to(path: str | Path, where: Filter) -> ExportReport:
             with _hint_to_resume(str(path)), progress_bar("exporting") as progress:
                 return reader.export(
-                    path, where, format=format_, method=method, unordered=unordered, fresh=fresh, progress=progress
+                    path,
+                    where,
+                    format=format_,
+                    columns=chosen,
+                    bom=bom,
+                    method=method,
+                    unordered=unordered,
+                    fresh=fresh,
+                    progress=progress,
                 )
 
         if schedule is None:

@@ -181,6 +181,8 @@ class AuditReader(Connection, Closing):
         /,
         *,
         format: str = "ndjson",  # noqa: A002 - the word that users look for
+        columns: Sequence[str] = (),
+        bom: bool = False,
         method: str | None = None,
         unordered: bool = False,
         fresh: bool = False,
@@ -199,6 +201,9 @@ class AuditReader(Connection, Closing):
             path: The file, gzip-compressed when it ends in ``.gz``; ``"-"`` is standard output.
             where: A ready filter, instead of *conditions*.
             format: ``"ndjson"``, ``"json"`` (one array) or ``"csv"`` (for spreadsheets).
+            columns: For ``csv``, which columns, in this order; none: all. Without ``document``, which holds the whole
+                event, `export verify` proves the file and not its single events.
+            bom: For ``csv``, begin with a byte order mark, so that Excel reads it as UTF-8.
             method: ``"pit"`` or ``"scroll"``; None: a point in time where the server has it.
             unordered: In the server's order, which is faster, instead of that of time, writer and sequence; an
                 identical second copy of an event may then appear.
@@ -219,6 +224,8 @@ class AuditReader(Connection, Closing):
             filter_of(where, conditions),
             path,
             format=format,
+            columns=columns,
+            bom=bom,
             method=method,
             unordered=unordered,
             fresh=fresh,

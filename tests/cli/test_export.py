@@ -184,3 +184,45 @@ def test_a_manifest_that_is_none_is_a_mistake(audit_logging, tmp_path):
     """Not a finding."""
     result = audit_logging("export", "verify", str(tmp_path / "none"))
     assert (result.code, "cannot be read" in result.err) == (2, True)
+
+
+class TestTable:
+    def test_columns_and_byte_order_mark_are_a_matter_of_choice(self, cli, audit_logging, tmp_path):
+        out = tmp_path / "t.csv"
+        chosen = ["--format", "csv", "--columns", "timestamp, user_id,outcome", "--bom"]
+        assert cli("export", *chosen, "--type", "user.login", "--out", str(out)).code == 0
+        lines = out.read_bytes().decode("utf-8-sig").splitlines()
+        assert lines[0] == "timestamp,user_id,outcome"
+        assert len(lines) == 11
+        assert lines[1].partition(",")[2] == "u-0,success"
+        assert out.read_bytes().startswith(b"\xef\xbb\xbf")
+        assert audit_logging("export", "verify", f"{out}.manifest.json").code == 0
+        out.write_bytes(out.read_bytes().replace(b"failure", b"success", 1))
+        assert audit_logging("export", "verify", f"{out}.manifest.json").code == 1
+
+    def test_a_chosen_document_is_verified_event_by_event(self, cli, audit_logging, tmp_path):
+        out = tmp_path / "t.csv"
+        assert cli("export", "--format", "csv", "--columns", "document,user_id", "--out", str(out)).code == 0
+        out.write_bytes(out.read_bytes().replace(b'""u-1""', b'""u-2""', 1))
+        result = audit_logging("export", "verify", f"{out}.manifest.json")
+        assert (result.code, "its content does not have the hash of its seal" in result.out) == (1, True)
+
+    @pytest.mark.parametrize(
+        ("options", "why"),
+        [
+            (["--format", "csv", "--columns", "user"], "did you mean 'user_id'"),
+            (["--format", "csv", "--columns", ""], "no CSV column ''"),
+            (["--columns", "user_id"], "those of csv"),
+            (["--format", "json", "--bom"], "those of csv"),
+        ],
+    )
+    def test_wrong_use_is_exit_code_2(self, cli, tmp_path, options, why):
+        result = cli("export", *options, "--out", str(tmp_path / "t"))
+        assert result.code == 2
+        assert why in result.err
+        assert not (tmp_path / "t").exists()
+
+    def test_a_schedule_needs_the_document(self, cli, tmp_path):
+        result = cli("export", "--format", "csv", "--columns", "user_id", "--every", "day", "--out-dir", str(tmp_path))
+        assert result.code == 2
+        assert "add the column 'document'" in result.err

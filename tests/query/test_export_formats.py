@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audit_logging.query.export.formats import FORMATS, Csv, harmless
+from audit_logging.errors import FilterError
+from audit_logging.query.export.formats import FORMATS, Csv, format_of, harmless
 
 TEXTS = st.text(max_size=6) | st.sampled_from(["=1+1", "\t=1", "\r\n", '","', "a,b", "-2", "＝1", "'", "\x00", " @x"])
 DOCUMENTS = st.lists(
@@ -67,3 +68,30 @@ def test_what_is_harmless_stays_as_it_is():
         "2026",
         "'=cmd|'/C calc'!A0",
     ]
+
+
+class TestColumns:
+    @given(DOCUMENTS)
+    def test_are_those_that_were_chosen_in_their_order(self, documents):
+        table = Csv(["message", "document", "user_id"], bom=True)
+        lines = [orjson.dumps(document) for document in documents]
+        content = table.begin + table.encode(lines, first=True)
+        assert content.startswith(b"\xef\xbb\xbfmessage,document,user_id\r\n")
+        rows = list(csv.reader(io.StringIO(content.decode("utf-8-sig"), newline="")))[1:]
+        assert [row[1].encode() for row in rows] == lines
+        assert list(table.documents(io.BufferedReader(io.BytesIO(content)))) == lines
+
+    def test_an_unknown_one_is_named_with_the_nearest(self):
+        with pytest.raises(FilterError, match="no CSV column 'user': did you mean 'user_id'"):
+            Csv(["message", "user"])
+        with pytest.raises(FilterError, match="no CSV column 'colour': there are timestamp, event_id"):
+            Csv(["colour"])
+
+    def test_one_cannot_be_chosen_twice(self):
+        with pytest.raises(FilterError, match="'message' is chosen twice"):
+            Csv(["message", "message"])
+
+    @pytest.mark.parametrize("query", [{"columns": ["message"]}, {"bom": True}])
+    def test_other_formats_have_none(self, query):
+        with pytest.raises(FilterError, match="those of csv, and the format is json"):
+            format_of({"format": "json", **query})

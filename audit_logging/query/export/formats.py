@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import orjson
 
+from audit_logging.errors import FilterError
 from audit_logging.files import MAX_LINE_BYTES, TooLargeError, bounded_lines
 from audit_logging.printable import printable
 from audit_logging.query.event import Event
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 
 class Format(Protocol):
@@ -21,6 +24,8 @@ class Format(Protocol):
 
     begin: bytes
     end: bytes
+    is_exact: bool
+    """Whether the documents can be had back."""
 
     def encode(self, lines: Sequence[bytes], *, first: bool) -> bytes:
         """Return the content that *lines* are; *first* when none was before them."""
@@ -36,6 +41,7 @@ class Ndjson:
 
     begin = b""
     end = b""
+    is_exact = True
 
     def encode(self, lines: Sequence[bytes], *, first: bool) -> bytes:  # noqa: ARG002 - each line is like any other
         """Return the lines, each ended."""
@@ -52,6 +58,7 @@ class JsonArray:
 
     begin = b"[\n"
     end = b"\n]\n"
+    is_exact = True
 
     def encode(self, lines: Sequence[bytes], *, first: bool) -> bytes:
         """Return the lines, commas between them."""
@@ -73,6 +80,13 @@ class Csv:
     marks of writing direction are shown as escapes. The last column is exact.
 
     Source: OWASP, "CSV Injection"; RFC 4180 for the rest.
+
+    Args:
+        chosen: Which columns, in this order; none: all, the document last.
+        bom: Whether to begin with a byte order mark, by which Excel knows UTF-8.
+
+    Raises:
+        FilterError: There is no such column, or one is chosen twice.
     """
 
     columns: Final = {
@@ -105,6 +119,21 @@ class Csv:
 
     begin = (",".join((*columns, document)) + "\r\n").encode()
     end = b""
+    is_exact = True
+
+    def __init__(self, chosen: Sequence[str] = (), *, bom: bool = False) -> None:
+        known = (*self.columns, self.document)
+        for number, name in enumerate(chosen):
+            if name not in known:
+                close = get_close_matches(name, known, n=1)
+                hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}."
+                raise FilterError(f"There is no CSV column {name[:60]!r}: {hint}")
+            if name in chosen[:number]:
+                raise FilterError(f"The CSV column {name!r} is chosen twice.")
+        self._chosen = tuple(chosen) or known
+        self.is_exact = self.document in self._chosen
+        mark = codecs.BOM_UTF8 if bom else b""
+        self.begin = mark + (",".join(self._chosen) + "\r\n").encode()
 
     def encode(self, lines: Sequence[bytes], *, first: bool) -> bytes:  # noqa: ARG002 - each row is like any other
         """Return a row for each of *lines*."""
@@ -112,12 +141,19 @@ class Csv:
         writer = csv.writer(table)
         for line in lines:
             event = Event(_object(line))
-            cells = [harmless(printable(_cell(event.get(path)))) for path in self.columns.values()]
-            writer.writerow((*cells, line.decode("utf-8", "replace")))
+            writer.writerow(
+                line.decode("utf-8", "replace")
+                if name == self.document
+                else harmless(printable(_cell(event.get(self.columns[name]))))
+                for name in self._chosen
+            )
         return table.getvalue().encode("utf-8", "replace")
 
     def documents(self, content: io.BufferedReader) -> Iterator[bytes]:
-        """Yield the last column."""
+        """Yield the documents; nothing where their column was not chosen."""
+        if not self.is_exact:
+            return
+        place = self._chosen.index(self.document)
         csv.field_size_limit(MAX_LINE_BYTES)
         size = 0
 
@@ -133,11 +169,28 @@ class Csv:
         next(rows, None)
         size = 0
         for row in rows:
-            yield row[-1].encode() if row else b""
+            yield row[place].encode() if len(row) > place else b""
             size = 0
 
 
 FORMATS: Final[dict[str, Format]] = {"ndjson": Ndjson(), "json": JsonArray(), "csv": Csv()}
+
+
+def format_of(query: Mapping[str, Any]) -> Format:
+    """Return the format that *query* asks for: its name, and for a table columns and byte order mark.
+
+    Raises:
+        FilterError: There is no such format or column, or it has no columns.
+    """
+    name, columns, bom = query.get("format"), query.get("columns") or (), bool(query.get("bom"))
+    if name not in FORMATS:
+        raise FilterError(f"There is no export format {str(name)[:60]!r}; there is {', '.join(FORMATS)}.")
+    if name == "csv":
+        return Csv(columns, bom=bom)
+    if columns or bom:
+        raise FilterError(f"Columns and the byte order mark are those of csv, and the format is {name}.")
+    return FORMATS[name]
+
 
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001 - as Excel takes them
 

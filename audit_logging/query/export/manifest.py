@@ -37,6 +37,7 @@ def manifest_of(state: State, target: Path, sha256: str, settings: Settings, fin
         "order": query["order"],
         "format": query["format"],
         "compression": query["compression"],
+        **{name: query[name] for name in ("columns", "bom") if name in query},
         "method": state.method,
         "begun": state.begun,
         "resumed": state.resumed,

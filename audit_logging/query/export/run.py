@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -21,7 +21,7 @@ from audit_logging.errors import (
 from audit_logging.query.dsl import query_of
 from audit_logging.query.export import parts
 from audit_logging.query.export.event import emit_exported
-from audit_logging.query.export.formats import FORMATS
+from audit_logging.query.export.formats import format_of
 from audit_logging.query.export.manifest import ORDERED, UNORDERED, manifest_of, manifest_path, write_manifest
 from audit_logging.query.export.outfile import (
     COMPRESSED,
@@ -85,13 +85,16 @@ def export(
     path: str | os.PathLike[str],
     *,
     format: str,  # noqa: A002
+    columns: Sequence[str],
+    bom: bool,
     method: str | None,
     unordered: bool,
     fresh: bool,
     progress: Progress | None,
 ) -> ExportReport:
     """Write what *given* finds to *path*; see :meth:`AuditReader.export`."""
-    _check("format", format, FORMATS)
+    table = {name: value for name, value in (("columns", list(columns)), ("bom", bom)) if value}
+    format_of({"format": format, **table})
     if method is not None:
         _check("method", method, METHODS)
     settings = source.settings
@@ -105,6 +108,7 @@ def export(
             "format": format,
             "order": UNORDERED if unordered else ORDERED,
             "compression": "gzip" if target is not None and target.suffix == COMPRESSED else None,
+            **table,
         },
         filter=given.at(begun).model_dump(mode="json", exclude_none=True),
         begun=begun.isoformat(),
@@ -176,7 +180,7 @@ class _Export:
         self._state = output.state
         self._method = method
         self._progress = progress
-        self._format = FORMATS[self._state.query["format"]]
+        self._format = format_of(self._state.query)
         self._ordered = self._state.query["order"] == ORDERED
         self._query = query_of(Filter.of(**self._state.filter))
         self._tally = Tally(self._state.tally)
