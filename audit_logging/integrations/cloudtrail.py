@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from audit_logging.errors import EventFileError
 from audit_logging.events.document import SEVERITY_NUMBERS
-from audit_logging.integrations.incoming import IncomingEvent, content_id, require_moment, usable_id
+from audit_logging.integrations.event_times import EventTimes
+from audit_logging.integrations.incoming import IncomingEvent, content_id, snake_case, usable_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +32,6 @@ CONSOLE_LOGIN: Final = "ConsoleLogin"
 _STORED_ELSEWHERE: Final = frozenset("eventID eventTime requestID userAgent errorMessage".split())
 """What is not repeated in the metadata, because a field of the document holds it as it is."""
 
-_WORD_START: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z](?!s(?:[A-Z]|$))[a-z])")
 _API_VERSION: Final = re.compile(r"(?<=[a-z])20\d{6}(v\d+)?$")
 """Lambda and CloudFront put a version behind a name: ``CreateFunction20150331``."""
 
@@ -43,8 +43,12 @@ _VERBS: Final = {
 _ISSUED_KEYS: Final = (("credentials", "accessKeyId"), ("accessKey", "accessKeyId"))
 
 
-def from_cloudtrail(record: Any) -> IncomingEvent:
+def from_cloudtrail(record: Any, times: EventTimes | None = None) -> IncomingEvent:
     """Return one CloudTrail *record* as an event, with its own id and time.
+
+    Args:
+        record: The record.
+        times: Reads its time.
 
     Raises:
         EventFileError: It is none: it lacks ``eventSource``, ``eventName`` or a valid ``eventTime``.
@@ -69,7 +73,7 @@ def from_cloudtrail(record: Any) -> IncomingEvent:
     address = _address(record.get("sourceIPAddress"))
     facts: dict[str, Any] = {
         "event_id": usable_id(record.get("eventID")) or content_id(record),
-        "timestamp": require_moment(record.get("eventTime"), "eventTime"),
+        "timestamp": (times or EventTimes()).moment(record.get("eventTime"), "eventTime"),
         "organization_id": record.get("recipientAccountId") or identity.get("accountId"),
         "source_ip": address,
         "user_agent": record.get("userAgent"),
@@ -86,6 +90,7 @@ def from_cloudtrail(record: Any) -> IncomingEvent:
     return IncomingEvent(event_type, given, _origin(event_type, record, source, failed=failed is not None))
 
 
+@lru_cache(maxsize=4096)
 def type_of(source: str, name: str) -> str:
     """Return the event type of the action *name* of the service *source*.
 
@@ -94,12 +99,7 @@ def type_of(source: str, name: str) -> str:
         ('aws.rds.describe_db_instances', 'aws.lambda.invoke')
     """
     service = re.sub(r"\.(amazonaws\.com(\.cn)?|aws\.internal)$", "", source)
-    return f"aws.{_spelled(service)}.{_spelled(_API_VERSION.sub('', name))}"
-
-
-@lru_cache(maxsize=4096)
-def _spelled(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "_", _WORD_START.sub("_", name).lower()).strip("_")
+    return f"aws.{snake_case(service)}.{snake_case(_API_VERSION.sub('', name))}"
 
 
 def _require_names(record: Any) -> tuple[str, str]:
@@ -107,7 +107,7 @@ def _require_names(record: Any) -> tuple[str, str]:
         raise EventFileError("it is not a JSON object")
     names = record.get("eventSource"), record.get("eventName")
     for key, value in zip(("eventSource", "eventName"), names, strict=True):
-        if not isinstance(value, str) or not _spelled(value):
+        if not isinstance(value, str) or not snake_case(value):
             raise EventFileError(f"it is no CloudTrail record: it has no {key}")
     return names[0], names[1]  # type: ignore[return-value] # both were looked at
 
@@ -160,8 +160,13 @@ def _target(record: dict[str, Any], source: str) -> dict[str, Any]:
 
 def _address(value: Any) -> str | None:
     """Return *value* when it is an address: for calls of AWS's own it is a service's name, or ``AWS Internal``."""
+    return _parsed_address(value) if isinstance(value, str) else None
+
+
+@lru_cache(maxsize=4096)
+def _parsed_address(value: str) -> str | None:
     try:
-        return str(ipaddress.ip_address(value)) if isinstance(value, str) else None
+        return str(ipaddress.ip_address(value))
     except ValueError:
         return None
 

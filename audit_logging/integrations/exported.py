@@ -10,7 +10,8 @@ from audit_logging.errors import EventFileError
 from audit_logging.events.catalogue import CATALOGUE
 from audit_logging.events.document import API_CALL_PATHS, PATHS, SCHEMA
 from audit_logging.events.models import CommonFields
-from audit_logging.integrations.incoming import IncomingEvent, content_id, require_moment, usable_id
+from audit_logging.integrations.event_times import EventTimes
+from audit_logging.integrations.incoming import IncomingEvent, content_id, usable_id
 
 Path = tuple[str, ...]
 
@@ -34,13 +35,21 @@ _HANDLED: Final = (_METADATA, ("audit", "integrity"), ("audit", "schema"), ("eve
 _API_CALL: Final = "api.call"
 
 
-def from_own_format(record: Any, place: tuple[object, ...] = ()) -> IncomingEvent:
+TIME_NAMES: Final = (
+    "timestamp",
+    *("@timestamp time ts datetime date event_time eventTime occurred_at occurredAt created_at createdAt".split()),
+)
+"""What an object of keywords may call its time; the first that it has counts."""
+
+
+def from_own_format(record: Any, place: tuple[object, ...] = (), times: EventTimes | None = None) -> IncomingEvent:
     """Return a line of our own format as an event.
 
     Args:
         record: A wire document, or an object of keywords with an ``event_type``.
         place: Where the record stands, for one that has no id: two equal lines are two events, unless it is the same
             line that comes again.
+        times: Reads its time.
 
     Raises:
         EventFileError: It is neither.
@@ -52,18 +61,24 @@ def from_own_format(record: Any, place: tuple[object, ...] = ()) -> IncomingEven
     if not isinstance(record, dict):
         raise EventFileError("it is not a JSON object")
     if "event_type" in record:
-        return _from_keywords(record, place)
+        return _from_keywords(record, place, times or EventTimes())
     if isinstance(record.get("event"), dict) and "@timestamp" in record:
         return from_document(record)
     raise EventFileError("it is neither an exported event nor an object with an event_type")
 
 
-def _from_keywords(record: dict[str, Any], place: tuple[object, ...]) -> IncomingEvent:
+def _from_keywords(record: dict[str, Any], place: tuple[object, ...], times: EventTimes) -> IncomingEvent:
     event_type = record["event_type"]
     if not isinstance(event_type, str) or not event_type.strip():
         raise EventFileError(f"its event_type is {event_type!r:.80}, not a dotted name such as 'user.login'")
     facts = {name: value for name, value in record.items() if name != "event_type"}
     facts["event_id"] = usable_id(record.get("event_id")) or content_id(record, *place)
+    named = next((name for name in TIME_NAMES if record.get(name) is not None), None)
+    if named is not None:
+        value = record[named]
+        # Under a name of its own a small number is more likely a duration than a second of 1970; a text is checked.
+        is_number = isinstance(value, int) and not isinstance(value, bool)
+        facts["timestamp"] = times.moment(str(value) if is_number and named != "timestamp" else value, named)
     return IncomingEvent(event_type, facts, {})
 
 
@@ -81,10 +96,10 @@ def from_document(document: dict[str, Any]) -> IncomingEvent:
         raise EventFileError("it has no event.action or no event.id")
     if (schema := _at(document, ("audit", "schema"))) != SCHEMA:
         raise EventFileError(f"its audit.schema is {schema!r:.40}, and this version reads {SCHEMA!r}")
-    require_moment(document["@timestamp"], "@timestamp")
+    moment = EventTimes().moment(document["@timestamp"], "@timestamp")
     paths = _keyword_paths(event_type)
     facts = {keyword: value for keyword, path in paths.items() if (value := _at(document, path)) is not None}
-    facts |= {"event_id": event_id, **_metadata_facts(event_type, _at(document, _METADATA))}
+    facts |= {"event_id": event_id, "timestamp": moment, **_metadata_facts(event_type, _at(document, _METADATA))}
     known = (*paths.values(), *DETERMINED, *_HANDLED)
     if rest := _without(document, known):
         facts["document"] = rest

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from pydantic import TypeAdapter, ValidationError
-
 from audit_logging.errors import EventFileError
-from audit_logging.events.models import Moment
+from audit_logging.integrations.json_records import decode
 
 if TYPE_CHECKING:
     from audit_logging.events.document import Origin
@@ -18,7 +18,8 @@ MAX_ID_CHARACTERS: Final = 256
 """Longest ``event.id`` that the document takes as it is."""
 
 _CONTENT_IDS: Final = uuid.UUID("6d2f9a3e-0c57-5b1c-9a53-2f1f7c0b7a11")
-_MOMENT: Final = TypeAdapter(Moment)
+_MOST_WRAPPINGS: Final = 4
+_WORD_START: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z](?!s(?:[A-Z]|$))[a-z])")
 
 
 class IncomingEvent(NamedTuple):
@@ -64,20 +65,38 @@ def content_id(record: Any, *more: object) -> str:
     return str(uuid.uuid5(_CONTENT_IDS, json.dumps([record, *more], sort_keys=True, default=str)))
 
 
-def require_moment(value: Any, name: str) -> str:
-    """Return *value* as the document holds times.
+@lru_cache(maxsize=4096)
+def snake_case(name: str) -> str:
+    """Return *name* as a part of an event type.
+
+    Example:
+        >>> snake_case("DescribeDBInstances"), snake_case("resource-explorer-2")
+        ('describe_db_instances', 'resource_explorer_2')
+    """
+    return re.sub(r"[^a-z0-9]+", "_", _WORD_START.sub("_", name).lower()).strip("_")
+
+
+def unwrapped(record: Any, members: tuple[str, ...], mark: str) -> Any:
+    """Return the record within *record*, where another system wrapped it.
+
+    Args:
+        record: What may be the wrapping.
+        members: Names of members that hold the record, as an object or as JSON text.
+        mark: A member of the record itself: what has it is not wrapped.
 
     Raises:
-        EventFileError: It is no moment, so that the event would lose the time at which it happened.
+        EventFileError: The text in such a member is not JSON.
     """
-    try:
-        moment: str = _MOMENT.validate_python(value)
-    except ValidationError:
-        raise EventFileError(
-            f"its {name} is {_shown(value)}, not an ISO 8601 time with a zone between 1970 and 2262"
-        ) from None
-    return moment
-
-
-def _shown(value: Any) -> str:
-    return "missing" if value is None else repr(value)[:80]
+    for _ in range(_MOST_WRAPPINGS):
+        if not isinstance(record, dict) or mark in record:
+            break
+        name, inner = next(((name, record[name]) for name in members if name in record), ("", None))
+        if isinstance(inner, str) and inner.lstrip().startswith("{"):
+            try:
+                inner = decode(inner)
+            except (ValueError, RecursionError) as error:
+                raise EventFileError(f"its {name} is not JSON ({error})") from None
+        if not isinstance(inner, dict):
+            break
+        record = inner
+    return record

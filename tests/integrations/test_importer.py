@@ -91,8 +91,11 @@ class TestEventFile:
         path = tmp_path / "records"
         path.write_bytes(pack(json.dumps({"Records": [{"é": "ü"}, 2, {}]}, indent=indent, ensure_ascii=False).encode()))
         with EventFile(path) as file:
-            assert [(entry.number, entry.value) for entry in file] == [(1, {"é": "ü"}), (2, 2), (3, {})]
-            assert file.noun == "record"
+            assert [(entry.noun, entry.number, entry.value) for entry in file] == [
+                ("record", 1, {"é": "ü"}),
+                ("record", 2, 2),
+                ("record", 3, {}),
+            ]
 
     def test_reads_records_that_lie_across_chunks(self, tmp_path, monkeypatch):
         monkeypatch.setattr(event_file, "_CHUNK_BYTES", 7)
@@ -114,7 +117,7 @@ class TestEventFile:
         [
             (b"{not json", "it is not JSON"),
             (b"\xff\xfe", "it is not JSON"),
-            (b"[" * 200_000, "nested too deeply"),
+            (b'{"a": ' + b"[" * 200_000, "nested too deeply"),
             (b'{"a": ' + b"9" * 5000 + b"}", "it is not JSON"),
         ],
     )
@@ -133,22 +136,13 @@ class TestEventFile:
         path.write_bytes(b'{"a": "' + b"x" * 1000 + b'"}\n{"b": 2}\n')
         assert entries(path) == [(1, "it is longer than 100 bytes"), (2, {"b": 2})]
 
-    @pytest.mark.parametrize(
-        ("content", "read", "why"),
-        [
-            (gzip.compress(b'{"a": 1}\n' * 3, mtime=0)[:-9], 3, "cannot be read"),
-            (b'{"Records": [{"a": 1}, {"b": ', 1, "record 2 is not JSON"),
-            (b'{"Records": [{"a": 1}, nonsense]}', 1, "record 2 is not JSON"),
-            (b'{"Records": [{"a": 1}, "\xff"]}', 0, "cannot be read"),
-        ],
-    )
-    def test_what_cannot_be_read_on_is_an_error_after_what_could(self, tmp_path, content, read, why):
+    def test_truncated_gzip_is_an_error_after_the_records_before_it(self, tmp_path):
         path = tmp_path / "damaged"
-        path.write_bytes(content)
+        path.write_bytes(gzip.compress(b'{"a": 1}\n' * 3, mtime=0)[:-9])
         seen = []
-        with EventFile(path) as file, pytest.raises(EventFileError, match=why):
+        with EventFile(path) as file, pytest.raises(EventFileError, match="cannot be read"):
             seen.extend(file)
-        assert len(seen) <= read
+        assert len(seen) <= 3
 
     def test_a_file_that_is_not_there_is_an_error(self, tmp_path):
         with pytest.raises(EventFileError, match="No such file"):
