@@ -281,7 +281,8 @@ class Shipper:
             self._looked_at = time.monotonic()
             if taken is not None:
                 source, (batch, is_full) = taken
-                self._had_all = not is_full
+                # Nobody wakes this for the dead: the others of them are taken at once.
+                self._had_all = not (is_full or source.is_ended or self._adopting is not None)
                 with self._ledger:
                     self._delivering += 1
                 return Job(source, batch)
@@ -339,7 +340,9 @@ class Shipper:
             if not everything and time.monotonic() < self._next_adoption:
                 return False
             self._adopting = self._directory.claim() if self._own is None else self._directory.adopt()
-        directory = next(self._adopting, None) if len(self._adopted) < MOST_ADOPTED else None
+        if len(self._adopted) >= MOST_ADOPTED:  # the rest as soon as some of these are done
+            return False
+        directory = next(self._adopting, None)
         if directory is None:
             self._adopting = None
             self._next_adoption = time.monotonic() + self._look_seconds

@@ -65,6 +65,8 @@ class Source:
         """What an earlier process was about to quarantine, with the reasons."""
         self.last: Record | None = None
         """The last event that was read here."""
+        self.is_ended = False
+        """Whether nothing more is written, as it was when it was last looked."""
         self.is_exhausted = False
         """Whether there was nothing left, and nothing more to come, when it was last looked."""
 
@@ -86,7 +88,7 @@ class Source:
             OSError: The disk refused, or what is damaged could not be kept.
         """
         with self._lock:
-            is_final = self._is_final()  # asked first: what is written until then is read now
+            is_final = self.is_ended = self._is_final()  # asked first: what is written until then is read now
             records = None if self._closed else self._reader.read(max_bytes, final=is_final)
             self.is_exhausted = is_final and not records
             if not records:

@@ -196,6 +196,19 @@ def test_more_dead_writers_than_may_be_held_at_a_time(prepared, monkeypatch):
     reckon(prepared, ids)
 
 
+@pytest.mark.parametrize("most", [3, 400])
+def test_an_idle_process_adopts_all_dead_writers_in_one_go(prepared, monkeypatch, most):
+    """It looks for them once; no pause falls between two of them, however few may be held at a time."""
+    monkeypatch.setattr(module, "ADOPTION_SECONDS", 3600.0)
+    monkeypatch.setattr(module, "MOST_ADOPTED", most)
+    ids = [written for _ in range(12) for written in leave_behind(prepared, 1)]
+    living = Trail(prepared)
+    ids += emit(living, 1)
+    until(lambda: len(directory_of(prepared).writers()) == 1)
+    assert living.shutdown(20) == 0
+    reckon(prepared, ids)
+
+
 def test_where_no_further_thread_can_start_one_goes_on_alone(prepared, monkeypatch):
     """As when the interpreter is exiting."""
     start = threading.Thread.start
