@@ -19,7 +19,12 @@ ITEMS: Final = "items.*._index,items.*._id,items.*.status,items.*.error"
 """What of a bulk answer is wanted; all of it would be three times as long."""
 
 _CREATED_ITEM = b'{"create":{"_index":"%b","_id":"%b-%d","status":201}}'
-_PREVIEW: Final = re.compile(r"(Preview of field's value: ').{0,4000}", re.DOTALL)
+_PREVIEW: Final = re.compile(
+    r"(Preview of field's value: '|For input string: |failed to parse date field |could not be parsed|prefix of the"
+    r" first immense term is: ).{0,4000}",
+    re.DOTALL,
+)
+_NO_ADDRESS: Final = "' is not an IP string literal"
 _BAD_REQUEST, _TOO_LARGE, _TOO_MANY_REQUESTS, _SERVER_ERROR = 400, 413, 429, 500
 
 
@@ -150,7 +155,7 @@ def judge_failure(error: Exception) -> Verdict:
         >>> judge_failure(UnreachableError("nobody there", was_sent=False)).fate
         <Fate.RETRY: 'retry'>
     """
-    reason = printable(_PREVIEW.sub(r"\1…'", str(error)[:4000]))[:2000]
+    reason = _harmless(str(error))
     if isinstance(error, UnreachableError):
         return Verdict(Fate.UNCERTAIN if error.was_sent else Fate.RETRY, reason)
     if not isinstance(error, RefusedError):
@@ -171,12 +176,16 @@ def _is_about_the_request(error: RefusedError) -> bool:
 
 
 def explain(error: Any) -> str:
-    """Return OpenSearch's error with its cause as one line, harmless to show.
-
-    The preview of a value that the mapping refused is left out: it is the event's data, and this text goes to logs.
-    """
+    """Return OpenSearch's error with its cause as one line, harmless to show."""
     parts: list[str] = []
     while isinstance(error, dict) and len(parts) < 4:  # noqa: PLR2004 - deeper causes repeat the first ones
         parts.append(f"{error.get('type', '')}: {error.get('reason', '')}")
         error = error.get("caused_by")
-    return printable(_PREVIEW.sub(r"\1…'", " ← ".join(parts)[:4000]))[:2000]
+    return _harmless(" ← ".join(parts))
+
+
+def _harmless(text: str) -> str:
+    """Return a server's text without the values it quotes: they are an event's data, and this text goes to logs."""
+    before, quoted, after = text[:4000].rpartition(_NO_ADDRESS)
+    shown = before.partition("'")[0] + "…" + quoted + after if quoted else after
+    return printable(_PREVIEW.sub(r"\1…", shown))[:2000]

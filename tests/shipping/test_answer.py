@@ -10,7 +10,7 @@ from audit_logging.errors import (
     RefusedError,
     UnreachableError,
 )
-from audit_logging.shipping.answer import Fate, judge_failure, judge_items
+from audit_logging.shipping.answer import Fate, explain, judge_failure, judge_items
 
 
 def item(status, error_type="", reason=""):
@@ -145,3 +145,23 @@ def test_a_request_that_fails_as_a_whole(error, fate):
 def test_the_wish_of_the_server_is_passed_on():
     """A throttling one knows best when to come back."""
     assert judge_failure(refused(429, retry_after_seconds=7.0)).retry_after_seconds == 7.0
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "failed to parse field [x] of type [long]. Preview of field's value: '{}'",
+        'For input string: "{}"',
+        "failed to parse date field [{}] with format [strict_date_optional_time]",
+        "'{}' is not an IP string literal.",
+        "Document contains at least one immense term. The prefix of the first immense term is: '[{}]...'",
+    ],
+)
+@pytest.mark.parametrize("value", ["hunter2", "it's hunter2", "a]'\n\x1b[2J\u202e hunter2"])
+def test_no_error_of_the_mapping_brings_a_value_into_a_log(reason, value):
+    """OpenSearch quotes what it refuses, in the error itself or in its cause."""
+    told = {"type": "mapper_parsing_exception", "reason": reason.format(value)}
+    for error in (told, {"type": "x", "reason": "y", "caused_by": told}):
+        explained = explain(error)
+        assert "hunter2" not in explained
+        assert explained.isprintable()
