@@ -12,7 +12,7 @@ from audit_logging.errors import HoldError
 from audit_logging.integrations.erasure import Erasure, erase
 from audit_logging.opensearch import admin
 from audit_logging.opensearch.archive import Archive
-from audit_logging.opensearch.holds import EVERYTHING, PLACED, RELEASED, new_hold, placing, releasing
+from audit_logging.opensearch.holds import EVERYTHING, PLACED, QUARANTINED, RELEASED, new_hold, placing, releasing
 from audit_logging.opensearch.retention_apply import DEFAULT_WAIT_SECONDS
 from audit_logging.opensearch.retention_seal import read_seals
 from audit_logging.privacy.redaction import SecretKeys
@@ -225,7 +225,7 @@ def hold_query(where: Filter, settings: Settings) -> tuple[dict[str, Any], str]:
     clauses = [times] if any(name in given for name in _TIMES) else []
     if others != EVERYTHING:
         others = _protected(others, settings)
-        clauses.append(any_of([others, {"exists": {"field": "audit.quarantine.type"}}]))
+        clauses.append(any_of([others, {"term": {"event.action": QUARANTINED}}]))
     return all_of(clauses), ", ".join(f"{name} {_shown(value)}" for name, value in given.items())
 
 

@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 
 PLACED: Final = "audit.hold_placed"
 RELEASED: Final = "audit.hold_released"
+QUARANTINED: Final = "audit.quarantined"
+"""The action of every stand-in: what is in it cannot be searched, so a hold with filters covers it."""
+
+_OLD_QUARANTINE: Final = '{"exists":{"field":"audit.quarantine.type"}}'
+_QUARANTINE: Final = '{"term":{"event.action":"audit.quarantined"}}'
+"""What holds of earlier versions asked for, a field that no stand-in has; and what they meant."""
 
 EVERYTHING: Final[dict[str, Any]] = {"match_all": {}}
 
@@ -269,7 +275,9 @@ def _person(document: dict[str, Any]) -> str:
 def _query(text: Any) -> dict[str, Any]:
     """Return the query of a record; one that cannot be read covers everything."""
     try:
-        query: dict[str, Any] = orjson.loads(text) if isinstance(text, str) else {}
+        query: dict[str, Any] = (
+            orjson.loads(text.replace(_OLD_QUARANTINE, _QUARANTINE)) if isinstance(text, str) else {}
+        )
     except orjson.JSONDecodeError:
         query = {}
     return query if _is_plain(query) else dict(EVERYTHING)

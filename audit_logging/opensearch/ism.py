@@ -10,7 +10,7 @@ Source: OpenSearch documentation, "Index State Management", sections "ISM API" a
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from audit_logging.errors import NotFoundError
@@ -196,10 +196,24 @@ def _managed(index: str, told: dict[str, Any]) -> ManagedIndex:
     )
 
 
+class _Managing(Request):
+    """A request for several indices. One that is gone keeps the server from doing anything for the others."""
+
+    def send(self, client: Client) -> None:
+        try:
+            super().send(client)
+        except NotFoundError:
+            place, _, names = self.path.rpartition("/")
+            if "," not in names:
+                return  # it left meanwhile, so there is nothing to manage
+            for name in names.split(","):
+                replace(self, path=f"{place}/{name}").send(client)
+
+
 def _posts(action: str, indices: Sequence[str], policy: str | None = None) -> Iterator[Request]:
     body = None if policy is None else {"policy_id": policy}
     for names in _chunks(indices):
-        yield Request("POST", f"/_plugins/_ism/{action}/{','.join(names)}", body)
+        yield _Managing("POST", f"/_plugins/_ism/{action}/{','.join(names)}", body)
 
 
 def _chunks(names: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -28,13 +28,18 @@ APPLIED: Final = "audit.retention_applied"
 def days_in_force(client: Client, settings: Settings, *, ism: bool) -> int:
     """Return the retention period: the one that was asked for, else the one in force, else the default.
 
-    Where there is no Index State Management, the one in force is what the trail says was applied last, unless that is
-    shorter than the default: an event that anybody may have written must not make others leave early.
+    Where there is no policy (no Index State Management, or somebody deleted it), it is the longest of what the trail says
+    was applied last, of what the indices have copies of, and of the default: neither a deleted policy nor an event that
+    anybody may have written must make others leave early.
     """
     if "retention_days" in settings.model_fields_set:
         return settings.retention_days
+    copied = 0
     if ism:
-        return kept_days(read_policy(client, policy_name(settings.stream))) or settings.retention_days
+        policy = read_policy(client, policy_name(settings.stream))
+        if policy is not None:
+            return kept_days(policy) or settings.retention_days
+        copied = _days_in_copies(client, settings.stream)
     body = {
         "query": {"bool": {"filter": [{"term": {"event.action": APPLIED}}]}},
         "sort": [{"@timestamp": "desc"}],
@@ -46,7 +51,15 @@ def days_in_force(client: Client, settings: Settings, *, ism: bool) -> int:
         applied = int(hits[0]["_source"]["audit"]["metadata"]["retention_days"]) if hits else 0
     except (NotFoundError, KeyError, TypeError, ValueError):
         applied = 0
-    return max(applied, settings.retention_days)
+    return max(applied, copied, settings.retention_days)
+
+
+def _days_in_copies(client: Client, stream: str) -> int:
+    """Return the longest period of the policies that backing indices have copies of; 0 without any."""
+    found = read_stream(client, stream)
+    names = found.backing_indices if found is not None else ()
+    days = [kept_days({"policy": index.copy}) for index in explain(client, names) if index.copy is not None]
+    return max((each for each in days if each is not None), default=0)
 
 
 def read_backing_indices(

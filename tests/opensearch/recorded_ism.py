@@ -25,6 +25,11 @@ class RecordedIsm:
         self.managed: dict[str, dict[str, Any]] = {}
         self.changed: list[str] = []
         self.fail_adding: set[str] = set()
+        self.gone: set[str] = set()
+        """Indices that do not exist any more: a request that names one does nothing, and explain leaves it out."""
+        self.lag = 0
+        """How many questions explain answers as before a change: it is a search, and behind by up to 1.5 seconds."""
+        self._before: list[dict[str, dict[str, Any]]] = []
         self._sequence = 0
         front.answer(BASE, self._answer)
 
@@ -40,12 +45,20 @@ class RecordedIsm:
         names = name.split(",")
         if action == "explain":
             return self._explain(names)
+        if self.gone & {*names}:
+            return 404, _error("index_not_found_exception", f"no such index [{min(self.gone & {*names})}]", 404)
+        self._before = [copy.deepcopy(self.managed)] * self.lag
         if action == "add":
             return self._add(names, body["policy_id"])
         if action == "remove":
+            failed = [
+                _failed(name, "This index does not have a policy to remove")
+                for name in names
+                if name not in self.managed
+            ]
             for index in names:
-                del self.managed[index]
-            return _status(len(names), [])
+                self.managed.pop(index, None)
+            return _status(len(names) - len(failed), failed)
         assert action == "change_policy", path
         self.changed += names
         for index in names:
@@ -73,9 +86,12 @@ class RecordedIsm:
         return (200 if present else 201), stored
 
     def _explain(self, names: list[str]) -> Answer:
-        answer: dict[str, Any] = {"total_managed_indices": len(self.managed)}
+        managed = self._before.pop() if self._before else self.managed
+        answer: dict[str, Any] = {"total_managed_indices": len(managed)}
         for name in names:
-            told = dict(self.managed.get(name, {}))
+            if name in self.gone:
+                continue
+            told = dict(managed.get(name, {}))
             policy_id = told.get("policy_id")
             answer[name] = {"index.plugins.index_state_management.policy_id": policy_id, "enabled": None, **told}
             if policy_id:
@@ -84,18 +100,16 @@ class RecordedIsm:
         return 200, answer
 
     def _add(self, names: list[str], policy_id: str) -> Answer:
-        failed = [
-            {
-                "index_name": name,
-                "index_uuid": "u",
-                "reason": "This index already has a policy, use the update policy API",
-            }
-            for name in names
-            if name in self.managed or name in self.fail_adding
-        ]
+        already = "This index already has a policy, use the update policy API"
+        failed = [_failed(name, already) for name in names if name in self.managed]
+        failed += [_failed(name, "Failed to add policy") for name in names if name in self.fail_adding]
         for name in {*names} - {item["index_name"] for item in failed}:
             self.manage(name, policy_id)
         return _status(len(names) - len(failed), failed)
+
+
+def _failed(name: str, reason: str) -> dict[str, str]:
+    return {"index_name": name, "index_uuid": "u", "reason": reason}
 
 
 def _status(updated: int, failed: list[dict[str, str]]) -> Answer:

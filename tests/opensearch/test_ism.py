@@ -188,7 +188,7 @@ def test_an_index_that_could_not_be_attached_is_an_error_that_names_it(admin, ma
     admin.setup()
     index = f".ds-{stream}-000001"
     ism.fail_adding.add(index)
-    with pytest.raises(OpenSearchError, match=f"only in part \\({index}: This index already has a policy"):
+    with pytest.raises(OpenSearchError, match=f"only in part \\({index}: Failed to add policy"):
         managed.setup()
 
 
