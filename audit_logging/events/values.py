@@ -157,23 +157,52 @@ class PlainValues:
         if isinstance(members, Mapping):
             plain = self._object(members, room, depth, inside)
         else:
+            members = self._without_secret_positions(members) if self._secret is not None else members
             plain = [self._plain(member, room, depth - 1, inside, name) for member in members]
             if isinstance(value, AbstractSet):
                 plain.sort(key=_json)
         return plain if depth else text(_json(plain).decode(), room)
 
+    def _without_secret_positions(self, members: Sequence[Any]) -> Sequence[Any]:
+        """Return *members* with secrets replaced that their place gives away: of pairs, and behind an option."""
+        assert self._secret is not None
+        if members and all(
+            isinstance(each, list | tuple) and len(each) == _PAIR and _name(each[0]) for each in members
+        ):
+            return [[_name(each[0]), _hide(each[1])] if self._secret[_name(each[0])] else each for each in members]
+        if not any(type(each) is str and each[:1] == "-" for each in members):
+            return members
+        command = str(members[0]).rpartition("/")[2]
+        kept, hide = list(members), False
+        for place, each in enumerate(members):
+            if type(each) is not str:
+                hide = False
+                continue
+            if hide and each[:1] != "-":
+                kept[place] = REDACTED
+            option = each.lstrip("-")
+            hide = each[:1] == "-" and "=" not in each and (self._secret[option] or (command, each) in _SECRET_OPTIONS)
+            if each[:2] == "-p" and each[2:3].strip("=") and command.startswith(("mysql", "mariadb")):
+                kept[place] = f"-p{REDACTED}"
+        return kept
+
     def _object(self, members: Mapping[Any, Any], room: int, depth: int, inside: tuple[int, ...]) -> dict[str, Any]:
         plain: dict[str, Any] = {}
         secret, mask = self._secret, self._mask
         awkward = []
+        if secret is not None and depth <= MAX_DEPTH and not _NAMING.isdisjoint(members):
+            members = _without_named_secret(members, secret)
         for key, value in members.items():
+            if mask is not None and type(key) is str and len(key) >= _LONG_KEY and (masked := mask(key, "")) != key:
+                awkward.append((text(masked, MAX_KEY_BYTES), value))
+                continue
             if type(key) is not str or len(key) > MAX_KEY_BYTES or not key.isascii():
                 name = text(self._key(key), MAX_KEY_BYTES)
                 if name != key:
                     awkward.append((name, value))
                     continue
             if secret is not None and secret[key]:
-                plain[key] = REDACTED
+                plain[key] = _hide(value)
             elif type(value) is str and len(value) <= _ALWAYS_ROOM and value.isascii():
                 plain[key] = value if mask is None or key in STRUCTURED else mask(value, key)
             else:
@@ -192,6 +221,48 @@ class PlainValues:
             return str.__str__(key)
         plain = self._plain(key, MAX_KEY_BYTES, 1, ())
         return plain if isinstance(plain, str) else _json(plain).decode()
+
+
+_PAIR: Final = 2
+_LONG_KEY: Final = 16
+_NAMING: Final = frozenset({"name", "key", "field", "header", "option", "param", "parameter", "property", "attribute"})
+_VALUES: Final = frozenset(
+    {"value", "before", "after", "old", "new", "old_value", "new_value", "from", "to", "content"}
+)
+_SECRET_OPTIONS: Final = frozenset(
+    {
+        ("curl", "-u"),
+        ("curl", "--user"),
+        ("curl", "--proxy-user"),
+        ("wget", "--user"),
+        ("sshpass", "-p"),
+        ("http", "-a"),
+    }
+)
+
+
+def _name(value: Any) -> str:
+    """Return what may be the name of a pair; an empty text for anything else."""
+    if isinstance(value, bytes):
+        return value[:MAX_KEY_BYTES].decode("latin-1")
+    return value if type(value) is str else ""
+
+
+def _hide(value: Any) -> Any:
+    """Return what is told of a secret value: that there is one, and of a change which side had one."""
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, Mapping) and value and value.keys() <= {"before", "after"}:
+        return {name: _hide(side) for name, side in value.items()}
+    return REDACTED
+
+
+def _without_named_secret(members: Mapping[Any, Any], secret: Mapping[str, bool]) -> Mapping[Any, Any]:
+    """Return *members* without a secret that one of them names: ``{"name": "password", "value": …}``."""
+    names = [members[key] for key in _NAMING if key in members]
+    if not any(type(name) is str and secret[name] for name in names):
+        return members
+    return {key: _hide(value) if key in _VALUES else value for key, value in members.items()}
 
 
 _FIRST_CARD_NUMBER: Final = 10 ** (FEWEST_CARD_DIGITS - 1)

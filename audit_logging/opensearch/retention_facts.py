@@ -28,9 +28,9 @@ APPLIED: Final = "audit.retention_applied"
 def days_in_force(client: Client, settings: Settings, *, ism: bool) -> int:
     """Return the retention period: the one that was asked for, else the one in force, else the default.
 
-    Where there is no policy (no Index State Management, or somebody deleted it), it is the longest of what the trail says
-    was applied last, of what the indices have copies of, and of the default: neither a deleted policy nor an event that
-    anybody may have written must make others leave early.
+    Where there is no policy (no Index State Management, or somebody deleted it), it is the longest of what the trail
+    says was applied last, of what the indices have copies of, and of the default: neither a deleted policy nor an
+    event that anybody may have written must make others leave early.
     """
     if "retention_days" in settings.model_fields_set:
         return settings.retention_days

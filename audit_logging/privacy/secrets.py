@@ -37,6 +37,8 @@ LONGEST_NAME: Final = 100
 _SHORTEST_TEXT: Final = 8
 """Characters: ``cvv: 123`` is the shortest text with a secret that could be told from others."""
 
+_FEWEST_PIN_DIGITS: Final = 4
+
 _LONGEST_CACHED: Final = 64
 _CACHED_TEXTS: Final = 4096
 """The reasons, paths and names of an application are short, and always the same."""
@@ -67,9 +69,36 @@ _PEM: Final = re.compile(
     re.DOTALL,
 )
 _SCHEME: Final = re.compile(r"(?i)\b((?:bearer|basic|authorization\W{1,4}\w{1,40})[ ]{1,8})([^\s\"',;]{6,})")
-_IN_URL: Final = re.compile(r"(?i)\b([a-z][a-z0-9+.-]{0,30}://)[^\s/:@]{0,500}:[^\s/@]{1,500}@")
-_VALUE: Final = r"""(?P<value>"[^"\r\n]+"|'[^'\r\n]+'|`[^`\r\n]+`|[^\s"'`,;&)}\]<>]+)"""
-_SIGN: Final = re.compile(rf"[=:][=>]?\s{{0,3}}{_VALUE}")
+_IN_URL: Final = re.compile(
+    # A port and a path are no password; a password may hold "/" and "@", and ends where a host follows.
+    r"(?i)\b([a-z][a-z0-9+.-]{0,30}://)[^\s/:@\"']{0,300}:(?!\d{1,5}(?:[/?#]|\Z))"
+    r"[^\s\"'<>]{1,300}?@(?=[\w.\[\]:-]{1,255}(?:[/?#\s\"',;)]|\Z))"
+)
+_VALUE: Final = r"""(?P<value>"[^"\r\n]+"|'[^'\r\n]+'|`[^`\r\n]+`|\\{1,8}["'][^"'\\\r\n]+|[^\s"'`,;&)}\]<>\\]+)"""
+_BEGIN_OF_VALUE: Final = (
+    r"""(?=(?P<value>"[^"\r\n]{1,200}|'[^'\r\n]{1,200}|`[^`\r\n]{1,200}|\\{1,8}["'][^"'\\\r\n]{1,200}"""
+    r"""|[^\s"'`,;&)}\]<>\\]{1,200}))"""
+)
+_SIGN: Final = re.compile(rf"[=:\uff1a\uff1d][=>]?[ \t\u00a0]{{0,3}}{_BEGIN_OF_VALUE}")
+"""What is assigned is only looked at: it may hold further signs, as in ``failed: password=…``."""
+
+_WHOLE_VALUE: Final = re.compile(_VALUE)
+_REST_OF_LINE: Final = re.compile(r"[^\r\n]+")
+_WHOLE_LINES: Final = frozenset({"authorization", "proxy_authorization", "cookie", "set_cookie"})
+"""Names of headers of which all that follows is secret, whatever is in it."""
+
+_ELEMENT: Final = re.compile(r"<(?:[\w.-]{1,40}:)?([\w.-]{1,60})(?: [^<>]{0,200})?>([^<>]{1,500})</")
+_NAMED: Final = re.compile(
+    r"""(?i)\b(?:name|key)["'\\]{0,3}\s{0,3}[:=]\s{0,3}["'\\]{0,3}([\w.-]{1,60})["'\\]{0,3}\s{0,3}[,;\n]\s{0,20}["'\\]{0,3}"""
+    rf"value[\"'\\]{{0,3}}\s{{0,3}}[:=]\s{{0,3}}{_VALUE}"
+)
+_IN_SQL: Final = re.compile(
+    r"""(?i)\b((?:identified (?:with \w{1,40} )?by|password) (?:password )?)(?:'[^'\r\n]{1,200}'|"[^"\r\n]{1,200}")"""
+)
+_ON_COMMAND_LINE: Final = re.compile(
+    r"""(?i)\b((?:curl|wget|http)\b[^\r\n]{0,200}?\s(?:-u|--user|--proxy-user)[ =]?['"]?|(?:mysql\w{0,10}|mariadb)\b"""
+    r"""[^\r\n]{0,200}?\s-p|sshpass -p ?['"]?)([^\s'"]{1,200})"""
+)
 _SPOKEN: Final = re.compile(
     rf"(?:[Pp]ass|PASS|[Pp]wd|PWD|[Ss]ecret|SECRET|[Tt]oken|TOKEN|[Kk]ey|KEY)[\w-]{{0,40}}+(?: is| was)?\s{_VALUE}"
 )
@@ -77,7 +106,7 @@ _WORD: Final = re.compile(rf"[{re.escape(_WORD_BYTES.decode())}]{{{SHORTEST_TOKE
 _PART: Final = re.compile(r"(?:^|(?<=[=:/@|%~-]))[A-Za-z0-9]")
 """Where in a word a token may begin."""
 
-_CARD: Final = re.compile(r"(?<![\w.-])[2-6]\d{3}(?:[ -]?\d){9,15}(?![\w-])")
+_CARD: Final = re.compile(r"(?<![\w.-])[2-6]\d{3}(?:[ .\u00a0\u2007\u2009\u202f-]?\d){9,15}(?![\w-])")
 _SEPARATORS: Final = re.compile(r"[-_./:=+]")
 _HEX: Final = re.compile(r"[0-9a-fA-F]+")
 """What UUIDs, digests and the ids of databases are made of; a key that looks like one is known by its name alone."""
@@ -130,8 +159,14 @@ class SecretText:
         lower = text.lower()
         if "bearer " in lower or "basic " in lower or "authorization" in lower:
             text = _SCHEME.sub(rf"\1{REDACTED}", text)
-        if "=" in text or ":" in text:
+        if "=" in text or ":" in text or "\uff1a" in text or "\uff1d" in text:
             text = self._without_assigned(text)
+        if "</" in text:
+            text = _ELEMENT.sub(self._element, text)
+        if " by '" in lower or ' by "' in lower or "password '" in lower or 'password "' in lower:
+            text = _IN_SQL.sub(rf"\1{REDACTED}", text)
+        if " -u" in lower or "--user" in lower or " -p" in lower or "--proxy-user" in lower:
+            text = _ON_COMMAND_LINE.sub(rf"\1{REDACTED}", text)
         if "pass" in lower or "pwd" in lower or "secret" in lower or "token" in lower or "key" in lower:
             text = _SPOKEN.sub(_spoken, text)
         if len(raw.translate(None, _NO_DIGITS)) >= FEWEST_CARD_DIGITS:
@@ -151,20 +186,45 @@ class SecretText:
     def _without_assigned(self, text: str) -> str:
         if "://" in text:
             text = _IN_URL.sub(rf"\1{REDACTED}@", text)
-        return _SIGN.sub(self._assigned, text)
+        if "value" in text or "Value" in text or "VALUE" in text:
+            text = _NAMED.sub(self._named, text)
+        pieces, done = [], 0
+        for match in _SIGN.finditer(text):
+            if match.start() < done or (end := self._end_of_secret(match)) is None:
+                continue
+            pieces += [text[done : match.end()], REDACTED]
+            done = end
+        return "".join([*pieces, text[done:]]) if pieces else text
 
-    def _assigned(self, match: re.Match[str]) -> str:
-        value = match["value"].strip("\"'`")
-        name = _name_before(match.string, match.start())
-        if not name or value.startswith(_MARK) or value.lower() in _SCHEMES:
-            return match[0]
+    def _end_of_secret(self, match: re.Match[str]) -> int | None:
+        """Return where the secret ends that is assigned at *match*; None when it is none."""
+        text, value = match.string, match["value"].strip("\"'`\\")
+        name = _name_before(text, match.start())
+        if not name or value.startswith(_MARK):
+            return None
+        before = match.start() - len(name) - 1
+        if text[match.start()] == ":" and before >= 0 and text[before] == ":" and match.end() == match.start() + 1:
+            return None  # a part of a name, as in arn:aws:secretsmanager:eu-west-1:1:secret:shop
+        if _header_name(name) in _WHOLE_LINES:
+            return _end_of_header(text, match)
+        if value.lower() in _SCHEMES or (
+            name.lower() == "pass" and value.isdigit() and len(value) < _FEWEST_PIN_DIGITS
+        ):
+            return None  # "pass: 12, fail: 3" counts tests
         secret = self._secret[name] or (_is_drawn_by_lot(value) and _NAMES_A_REFERENCE.search(name) is None)
-        return _hidden(match) if secret else match[0]
+        whole = _WHOLE_VALUE.match(text, match.end()) if secret else None
+        return whole.end() if whole is not None else None
+
+    def _element(self, match: re.Match[str]) -> str:
+        return match[0].replace(match[2], REDACTED) if self._secret[match[1]] else match[0]
+
+    def _named(self, match: re.Match[str]) -> str:
+        return _hidden(match) if self._secret[match[1]] else match[0]
 
 
 def _name_before(text: str, end: int) -> str:
     """Return the name before the sign at *end*: ``api_key`` of ``"api_key" :``, ``Secret_Key`` of ``Secret Key``."""
-    words = text[max(end - LONGEST_NAME, 0) : end].rstrip(" \"'])").split()
+    words = text[max(end - LONGEST_NAME, 0) : end].rstrip(" \"'])\\").split()
     if not words:
         return ""
     last = words[-1]
@@ -172,6 +232,24 @@ def _name_before(text: str, end: int) -> str:
         last = f"{words[-2]}_{last}"
     end_of_name = _NAME_BACKWARDS.match(last[::-1])
     return end_of_name[0][::-1].strip(".-") if end_of_name else ""
+
+
+def _end_of_header(text: str, match: re.Match[str]) -> int | None:
+    """Return where a header ends: at the quote that it stands in, else at the end of the line."""
+    value = match["value"]
+    start = match.end() + len(value) - len(value.lstrip("\"'`\\"))
+    line = _REST_OF_LINE.match(text, start)
+    if line is None:
+        return None
+    before = text[max(match.start() - LONGEST_NAME, 0) : start].rpartition("\n")[2]
+    for quote in ('"', "'"):
+        if before.count(quote) % 2 and (closing := line[0].find(quote)) >= 0:
+            return start + len(line[0][:closing].rstrip("\\"))
+    return line.end()
+
+
+def _header_name(name: str) -> str:
+    return name.lower().replace("-", "_")
 
 
 def _spoken(match: re.Match[str]) -> str:
