@@ -105,7 +105,7 @@ def test_an_event_that_does_not_meet_the_conditions_cannot_be_got(trail, reader)
     )
     assert reader.get("same").organization_id == "evil"
     assert reader.get("same", organization_id="acme").organization_id == "acme"
-    assert reader.get("w1-2", Filter.of(organization_id="acme")).id == "same"
-    for hidden in ("theirs", "w1-1", "w1-3"):
+    assert reader.get("00000000000000007731-2", Filter.of(organization_id="acme")).id == "same"
+    for hidden in ("theirs", "00000000000000007731-1", "00000000000000007731-3"):
         with pytest.raises(NotFoundError):
             reader.get(hidden, organization_id="acme")

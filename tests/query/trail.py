@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 Document = dict[str, Any]
 
 
+def writer_id(name: str) -> str:
+    """Return the id of the writer that tests call *name*: 20 hexadecimal digits, as every writer has."""
+    return name if len(name) == 20 else name.encode().hex().rjust(20, "0")
+
+
 class Trail:
     """Seals documents and creates them in the stream, as shipping does."""
 
@@ -58,6 +63,7 @@ class Trail:
 
     def seal(self, document: Document, writer: str) -> Document:
         """Return the document as the writer's next."""
+        writer = writer_id(writer)
         self._sequences[writer] += 1
         audit = dict(document.get("audit", {}))
         previous, sequence = self._heads.get(writer, "0" * 64), self._sequences[writer]
