@@ -23,6 +23,8 @@ from audit_logging.errors import SettingsError
 ENVIRONMENT_PREFIX = "AUDIT_"
 DEFAULT_STREAM = "audit-events"
 
+STATE_WITHOUT_HOME = Path("/var/lib/audit-logging")
+
 Durability = Literal["process", "disk", "indexed"]
 Severity = Literal["info", "warning", "critical"]
 OnInvalid = Literal["record", "raise"]
@@ -54,9 +56,20 @@ CommaSeparated = BeforeValidator(_comma_separated)
 
 
 def default_home() -> Path:
-    """Return the directory of the local server, caches and state: ``XDG_STATE_HOME`` or ``~/.local/state``."""
-    base = os.environ.get("XDG_STATE_HOME")
-    return (Path(base) if base else Path.home() / ".local" / "state") / "audit-logging"
+    """Return the directory of the local server, caches and state.
+
+    It lies in ``XDG_STATE_HOME`` or ``~/.local/state``. A user without a home, such as an arbitrary uid in a container,
+    gets ``/var/lib/audit-logging``.
+
+    Source: XDG Base Directory Specification 0.8 (relative paths are ignored); Filesystem Hierarchy Standard 3.0.
+    """
+    base = os.environ.get("XDG_STATE_HOME", "")
+    if os.path.isabs(base):  # noqa: PTH117 - of text that may be empty
+        return Path(base) / "audit-logging"
+    home = os.path.expanduser("~")  # noqa: PTH111 - Path.home() raises without HOME and without an entry in passwd
+    if not os.path.isabs(home) or home == "/":  # noqa: PTH117 - "/" is what containers call no home
+        return STATE_WITHOUT_HOME
+    return Path(home) / ".local/state/audit-logging"
 
 
 class Settings(BaseSettings):

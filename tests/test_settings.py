@@ -1,5 +1,9 @@
 """Settings: keyword over environment over default, and a mistake is one clear sentence."""
 
+import os
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -58,3 +62,28 @@ def test_directories_follow_the_home(monkeypatch):
     assert default_home() == Path.home() / ".local/state/audit-logging"
     assert Settings.load(home="/h").spool_path == Path("/h/spool")
     assert Settings.load(home="/h", spool_dir="/s").spool_path == Path("/s")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize("home", [None, "", "relative", "/"])
+def test_user_without_a_home_has_a_default_home_all_the_same(home):
+    """As an arbitrary uid in a container: no entry in passwd, no HOME, no temporary directory."""
+    script = """
+        import os, tempfile
+        from audit_logging.opensearch.disk import check_spool
+        from audit_logging.settings import Settings
+
+        os.setuid(54321)
+        tempfile._candidate_tempdir_list = lambda: ["/proc/nowhere"]
+        settings = Settings.load()
+        print(settings.home, settings.spool_path)
+        list(check_spool(settings))
+    """
+    kept = {name: value for name, value in os.environ.items() if name not in {"HOME", "XDG_STATE_HOME"}}
+    given = {} if home is None else {"HOME": home}
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        env=kept | given, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stderr == ""
+    assert done.stdout == "/var/lib/audit-logging /var/lib/audit-logging/spool\n"

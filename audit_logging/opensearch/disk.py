@@ -103,11 +103,19 @@ def _lifetime(spool: Path, kind: str | None) -> Check:
     name = "spool disk"
     if kind in EPHEMERAL:
         return Check(name, "warning", f"The spool {spool} is on {kind}: {EPHEMERAL[kind]}.", _ELSEWHERE)
-    if Path(tempfile.gettempdir()).resolve() in spool.resolve().parents:
+    if _temporary_directory() in spool.resolve().parents:
         return Check(name, "warning", f"The spool {spool} is in a directory that systems clean up.", _ELSEWHERE)
     if kind is None:
         return Check(name, "skipped", "This system does not tell what kind of disk the spool is on.")
     return Check(name, "ok", f"The spool is on {kind}, which outlives the process.")
+
+
+def _temporary_directory() -> Path | None:
+    """Return where programs put temporary files; None where there is no such place, as in a container without /tmp."""
+    try:
+        return Path(tempfile.gettempdir()).resolve()
+    except FileNotFoundError:
+        return None
 
 
 def _room(place: Path, needed_bytes: int) -> Check:
