@@ -24,6 +24,7 @@ from audit_logging.opensearch.ism import explain
 from audit_logging.opensearch.rights import check_rights
 from audit_logging.opensearch.setup import NO_ISM, NOT_APPEND_ONLY, plan_setup, read_stream
 from audit_logging.opensearch.signing import check_signing
+from audit_logging.opensearch.templates import policy_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -186,6 +187,11 @@ def _retention(client: Client, stream: Stream, able: Capabilities) -> Check:
     if troubled:
         remedy = "Mend the cause, then POST _plugins/_ism/retry/<index> goes on."
         return Check("retention", "problem", f"Retention does not get on: {'; '.join(troubled)}.", remedy)
+    ours = policy_name(stream.name)
+    others = [f"{index.index} ({index.policy})" for index in managed if index.policy not in {None, ours}]
+    if others:
+        remedy = "It may delete them early: POST _plugins/_ism/remove/<index>, then `audit-logging setup`."
+        return Check("retention", "problem", f"These follow another policy: {', '.join(others)}.", remedy)
     bare = [index.index for index in managed if index.policy is None]
     if bare:
         return Check("retention", "problem", f"These will never expire: {', '.join(bare)}.", _SET_UP)

@@ -94,15 +94,24 @@ def policy_step(plan: Blueprint, found: dict[str, Any] | None) -> Step:
     )
 
 
-def attachment_step(client: Client, plan: Blueprint, backing_indices: Sequence[str]) -> Step:
-    """Decide which existing backing indices must be given the policy, or its new version."""
+def attachment_step(
+    client: Client, plan: Blueprint, backing_indices: Sequence[str], *, released: Sequence[str] = ()
+) -> Step:
+    """Decide which existing backing indices must be given the policy, or its new version.
+
+    Args:
+        client: The server.
+        plan: What the stream needs.
+        backing_indices: All that are to follow the policy.
+        released: Those among them that were taken out for a hold that has just ended: explain may not know yet.
+    """
     wanted = _followed(plan.policy["policy"])
     bare: list[str] = []
     stale: list[str] = []
     stuck: list[str] = []
     others: set[str] = set()
     for managed in explain(client, backing_indices):
-        if managed.policy is None:
+        if managed.policy is None or managed.index in released:
             bare.append(managed.index)
         elif managed.policy != plan.policy_name:
             others.add(managed.policy)
@@ -202,7 +211,9 @@ class _Managing(Request):
     def send(self, client: Client) -> None:
         try:
             super().send(client)
-        except NotFoundError:
+        except NotFoundError as error:
+            if error.error_type != "index_not_found_exception":  # such as a policy that is gone
+                raise
             place, _, names = self.path.rpartition("/")
             if "," not in names:
                 return  # it left meanwhile, so there is nothing to manage

@@ -238,7 +238,8 @@ class Retention:
             for outlook in plan.outlooks
             if not outlook.protected and (not outlook.index.locked or "unlock" in outlook.actions)
         ]
-        step = attachment_step(self._client, self._blueprint, names)
+        released = [outlook.index.name for outlook in plan.outlooks if "unlock" in outlook.actions]
+        step = attachment_step(self._client, self._blueprint, names, released=released)
         step.apply(self._client)
         report.attached = step.detail if step.requests else ""
         deadline = time.monotonic() + wait_seconds

@@ -187,6 +187,27 @@ def test_an_index_that_left_meanwhile_keeps_nothing_from_the_others(managed, ism
     assert name(managed, 1) not in followed(ism)
 
 
+def test_a_policy_that_is_gone_is_an_error_and_no_index_that_left(managed, ism, front):
+    from audit_logging.errors import NotFoundError
+    from audit_logging.opensearch.ism import _posts
+
+    missing = {"error": {"type": "status_exception", "reason": "Could not find policy=x"}, "status": 404}
+    front._rules.insert(0, (f"{BASE}/add/", lambda *_: (404, missing)))
+    for request in _posts("add", [name(managed, 1), name(managed, 2)], "x"):
+        with pytest.raises(NotFoundError, match="Could not find policy"):
+            request.send(managed._client)
+
+
+def test_a_release_hands_the_index_back_while_explain_is_behind(managed, ism):
+    placed = managed.place_hold(**CASE, user_id="u-1")
+    policy = f"{managed.settings.stream}-retention"
+    before = {name(managed, 1): {"policy_id": policy, "policy": None}, **ism.managed}
+    ism.lag = 5
+    ism._before = [before] * 5
+    managed.release_hold(placed.hold.id, **CASE)
+    assert name(managed, 1) in followed(ism)
+
+
 def test_a_policy_that_somebody_deleted_does_not_shorten_the_period(managed, ism):
     managed.apply_retention(retention_days=365, wait_seconds=0.01)
     for index in ism.managed:
