@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 CHECK_SECONDS = 60.0
 """How long it is believed that the stream is still there and still writes to the same backing index."""
 
+IDS_PER_REQUEST = 500
+"""Ids that are looked up at once: each document is read, and the answer must come before the deadline."""
+
 _UNAUTHORIZED = 401
 
 
@@ -78,7 +81,8 @@ class Stream:
         found: dict[str, str] = {}
         try:
             for index in indices[indices.index(since) :] if since in indices else indices:
-                found |= self._find_in(index, ids)
+                for start in range(0, len(ids), IDS_PER_REQUEST):
+                    found |= self._find_in(index, ids[start : start + IDS_PER_REQUEST])
         except CredentialsError as error:
             self._say_blind(error)
             return None
