@@ -10,6 +10,8 @@ from audit_logging.shipping import protocol
 from audit_logging.shipping.answer import ITEMS, Fate, Verdict, judge_failure, judge_items
 from audit_logging.shipping.backoff import Backoff
 from audit_logging.shipping.batch import document_id, encode_batch
+from audit_logging.shipping.stream import Stored
+from audit_logging.spool.segment import Records
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,10 +21,10 @@ if TYPE_CHECKING:
     from audit_logging.shipping.notices import Notices
     from audit_logging.shipping.source import Batch, Source
     from audit_logging.shipping.stream import Stream
-    from audit_logging.spool.segment import Record, Records
+    from audit_logging.spool.segment import Record
 
 MOST_SERVER_ERRORS = 5
-"""How often one event may meet a server error while others are stored; then it is the event."""
+"""How often one event may meet a server error while the server stores others; then the event is refused."""
 
 _FAILURES = (OpenSearchError, OSError, ValueError)
 
@@ -63,7 +65,7 @@ class Delivery:
         self._on_too_large = on_too_large
         self._on_dead_letter = on_dead_letter
         self._backoff = Backoff()
-        self._server_errors: dict[int, tuple[int, int]] = {}
+        self._server_errors: dict[int, int] = {}
 
     def deliver(self, source: Source, batch: Batch) -> dict[int, str]:
         """Return when every record is in the stream, in quarantine or a dead letter.
@@ -144,28 +146,50 @@ class Delivery:
         if len(verdicts) < len(records):
             self._backoff.reset()
             self._notices.passed()
-            self._stream.stored += 1
-        if verdicts:
-            if any(verdict.elsewhere for verdict in verdicts.values()):
-                self._stream.doubt()  # it may have been deleted, and an ordinary index made in its place
-            return {place: self._weigh(records.sequences[place], verdict) for place, verdict in verdicts.items()}
+            place = next(place for place in reversed(range(len(records))) if place not in verdicts)
+            self._stream.last_stored = Stored(source.writer, records[place], self._stream.write_index)
+        if any(verdict.elsewhere for verdict in verdicts.values()):
+            self._stream.doubt()  # it may have been deleted, and an ordinary index made in its place
+        if any(verdict.fate is Fate.UNCERTAIN for verdict in verdicts.values()):
+            return self._weigh(records, verdicts, is_working=len(verdicts) < len(records) or self._stores_others())
         return verdicts
 
-    def _weigh(self, sequence: int, verdict: Verdict) -> Verdict:
-        """Return the verdict on one event. One that alone meets server errors, again and again, is refused.
+    def _weigh(self, records: Records, verdicts: dict[int, Verdict], *, is_working: bool) -> dict[int, Verdict]:
+        """Return the verdicts, with events refused that keep meeting server errors while the server stores others."""
+        weighed = dict(verdicts)
+        for place, verdict in verdicts.items():
+            if verdict.fate is not Fate.UNCERTAIN or not is_working:
+                continue
+            sequence = records.sequences[place]
+            count = self._server_errors[sequence] = self._server_errors.get(sequence, 0) + 1
+            if count >= MOST_SERVER_ERRORS:
+                del self._server_errors[sequence]  # its stand-in is counted from the start
+                self._backoff.reset()
+                reason = f"{verdict.reason} ({count} times, while other events were stored)"
+                weighed[place] = Verdict(Fate.REFUSED, reason)
+        return weighed
 
-        A server that fails for everybody stores nothing meanwhile, and nothing is counted.
+    def _stores_others(self) -> bool:
+        """Return whether the server takes another event now: the one stored last, whose id must be taken.
+
+        In an idle process no other request shows whether the server fails for one event or for all. Where the stream
+        was rolled over since, the event would be stored once more, so it is not sent.
         """
-        if verdict.fate is not Fate.UNCERTAIN:
-            return verdict
-        count, stored = self._server_errors.get(sequence, (0, -1))
-        if self._stream.stored > stored:
-            count += 1
-        if count < MOST_SERVER_ERRORS:
-            self._server_errors[sequence] = count, self._stream.stored
-            return verdict
-        del self._server_errors[sequence]  # its stand-in begins anew
-        return Verdict(Fate.REFUSED, f"{verdict.reason} ({count} times, while other events were stored)")
+        last = self._stream.last_stored
+        if last is None or last.write_index != self._stream.write_index:
+            return False
+        record = Records.of([last.record])
+        try:
+            answer = self._client.request_bytes(
+                "POST",
+                f"/{self._stream.name}/_bulk",
+                params={"filter_path": ITEMS},
+                body=encode_batch(record, last.writer),
+            )
+            verdicts = judge_items(answer, last.writer, record.sequences, self._stream.name)
+        except _FAILURES:
+            return False
+        return not verdicts or verdicts[0].fate is Fate.CONFLICT
 
     def _look_up(self, records: Records, writer: str, since: str | None) -> dict[int, str] | None:
         sequences = {document_id(writer, record.sequence): record.sequence for record in records}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from audit_logging.errors import CredentialsError, NotFoundError, OpenSearchError
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from audit_logging.opensearch.client import Client
     from audit_logging.shipping.notices import Notices
+    from audit_logging.spool.segment import Record
 
 CHECK_SECONDS = 60.0
 """How long it is believed that the stream is still there and still writes to the same backing index."""
@@ -28,6 +29,20 @@ class NoStreamError(OpenSearchError):
 
     def __init__(self, stream: str) -> None:
         super().__init__(f"{stream!r} is not set up as a stream; run `audit-logging setup`. Events wait in the spool.")
+
+
+class Stored(NamedTuple):
+    """An event that the stream holds.
+
+    Attributes:
+        writer: Its writer.
+        record: The event.
+        write_index: The stream's write index when it was sent; None when that was not known.
+    """
+
+    writer: str
+    record: Record
+    write_index: str | None
 
 
 class Stream:
@@ -46,8 +61,8 @@ class Stream:
         self._believed_until = float("-inf")
         self.write_index: str | None = None
         """The backing index that the stream wrote to when it was last looked at; None when the role may not look."""
-        self.stored = 0
-        """How many requests stored something, of all lanes. It may miss some: what counts is whether it grows."""
+        self.last_stored: Stored | None = None
+        """An event that was stored by the latest request that stored any."""
 
     def require(self) -> None:
         """Return when the stream is there: without it OpenSearch would make an ordinary index of that name.

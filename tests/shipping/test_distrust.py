@@ -191,3 +191,16 @@ def prepared_spool(settings, proxy):
     emit(trail, 5)
     trail.shutdown(0)
     return behind
+
+
+def test_event_that_alone_meets_server_errors_is_settled_in_an_idle_process(
+    proxy, trail, client, settings, quick_retries
+):
+    """Nothing else is emitted, so that no other request shows whether the server works."""
+    emit(trail, 3)
+    assert trail.flush(20)
+    proxy.faults.append(failing_for(proxy, b"mallory", 500))
+    emit(trail, 3)
+    trail.emit("user.login", {"user_id": "mallory"})
+    emit(trail, 3)
+    assert trail.flush(20)
