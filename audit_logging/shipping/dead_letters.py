@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
 
-from audit_logging.errors import AuditError, CredentialsError, RefusedError
+from audit_logging.errors import AuditError, CredentialsError, RefusedError, UnreachableError
 from audit_logging.files import names_in, write_durably
 from audit_logging.private import NotPrivateError, check_private_directory, private_directory, read_trusted
-from audit_logging.shipping.answer import CONFLICT, explain
-from audit_logging.shipping.batch import document_id
+from audit_logging.shipping.answer import ITEMS, Fate, judge_failure, judge_items
+from audit_logging.shipping.batch import document_id, encode_batch
 from audit_logging.shipping.notices import Notices
+from audit_logging.shipping.protocol import TAKEN
 from audit_logging.shipping.stream import Stream
+from audit_logging.spool.segment import Records
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -159,18 +161,8 @@ class DeadLetters:
             DeadLetterError: It is stored, but the disk refused to note it; replaying it once more does no harm.
             NoStreamError: Its stream does not exist: OpenSearch would make an ordinary index of that name.
         """
-        # An earlier attempt may have been killed before it could note that it had come through, and a rollover since
-        # then would let the same id in once more.
-        is_stored = Stream(client, letter.stream, Notices()).find([letter.id], since=None)
-        try:
-            if not is_stored:
-                client.request("PUT", f"/{letter.stream}/_create/{letter.id}", body=letter.document.encode())
-        except CredentialsError:
-            raise
-        except RefusedError as error:
-            if error.status != CONFLICT:
-                detail = error.body.get("error") if isinstance(error.body, dict) else None
-                return explain(detail) or str(error)
+        if (reason := self._store(letter, client)) is not None:
+            return reason
         try:
             self._note_replayed(letter.id)
             self.file_of(letter.id).unlink(missing_ok=True)
@@ -180,6 +172,36 @@ class DeadLetters:
                 " make room and replay it again."
             ) from error
         return None
+
+    def _store(self, letter: DeadLetter, client: Client) -> str | None:
+        """Return when *letter* is stored, with None, or why it is not."""
+        stream, sequence = Stream(client, letter.stream, Notices()), [letter.sequence]
+        # An earlier attempt may have been killed before it could note that it had come through, and a rollover since
+        # then would let the same id in once more.
+        found = stream.find([letter.id], since=None)
+        if not found:
+            body = encode_batch(Records(sequence, [letter.document.encode()]), letter.writer)
+            try:
+                answer = client.request_bytes(
+                    "POST", f"/{letter.stream}/_bulk", params={"filter_path": ITEMS}, body=body
+                )
+                verdict = judge_items(answer, letter.writer, sequence, letter.stream).get(0)
+            except CredentialsError:
+                raise
+            except RefusedError as error:
+                return judge_failure(error).reason
+            except ValueError as error:
+                raise UnreachableError(
+                    f"The answer does not say what became of {letter.id}: replay it again."
+                ) from error
+            if verdict is None:
+                return None
+            if verdict.fate is not Fate.CONFLICT:
+                return verdict.reason
+            found = stream.find([letter.id], since=None)
+        if found is None:
+            return "its id is taken, and the role may not look at what has it: replay it with one that may read"
+        return None if found.get(letter.id) == letter.hash else TAKEN
 
     def _note_replayed(self, letter_id: str) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW

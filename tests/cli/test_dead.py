@@ -9,6 +9,7 @@ from audit_logging.opensearch.admin import AuditAdmin
 from audit_logging.shipping.dead_letters import DeadLetters
 from audit_logging.spool.damage import Damage, DamagedBytes
 from audit_logging.spool.segment import Record
+from tests.faults.proxy import FaultProxy
 
 WRITER = "0123456789abcdef0123"
 
@@ -126,6 +127,38 @@ class TestReplay:
         assert ended.code == 3
         assert "audit-logging setup" in ended.err
         assert not client.request("HEAD", f"/{settings.stream}-gone")
+
+    @pytest.mark.parametrize("looks", [True, False], ids=["role that may look", "role that may not"])
+    def test_letter_whose_id_another_document_has_stays(
+        self, looks, letters, audit_logging, client, settings, monkeypatch
+    ):
+        """It is the only copy of the event."""
+        letter = keep(letters, 1)
+        client.request(
+            "PUT", f"/{settings.stream}/_create/{letter.id}", body=json.loads(letter.document.replace("u-42", "u-7"))
+            | {"audit": {"integrity": {"hash": "f" * 64, "sequence": 1, "writer": WRITER}}},
+        )  # fmt: skip
+        with FaultProxy(settings.opensearch_url[0]) as proxy:
+            monkeypatch.setenv("AUDIT_OPENSEARCH_URL", proxy.url)
+            if not looks:
+                proxy.forbidden = ("/_data_stream/", "/_mget")
+            ended = audit_logging("spool", "dead", "replay", "--all", "--json")
+        assert ended.code == 3
+        (outcome,) = json.loads(ended.out)
+        assert outcome["stored"] is False
+        assert ("another document" if looks else "may read") in outcome["reason"]
+        assert [left.id for left in letters] == [letter.id]
+
+    @pytest.mark.parametrize("answer", [b"<html>welcome</html>", b'{"items":[]}', b"{}"])
+    def test_letter_stays_when_the_answer_does_not_name_it(self, answer, letters, audit_logging, settings, monkeypatch):
+        letter = keep(letters, 1)
+        with FaultProxy(settings.opensearch_url[0]) as proxy:
+            monkeypatch.setenv("AUDIT_OPENSEARCH_URL", proxy.url)
+            proxy.faults.append(proxy.status(200, answer))
+            assert audit_logging("spool", "dead", "replay", "--all").code == 3
+            assert [left.id for left in letters] == [letter.id]
+            assert audit_logging("spool", "dead", "replay", "--all").code == 0
+        assert list(letters) == []
 
 
 def test_damaged_bytes_are_listed_and_shown_beside_them(letters, audit_logging):
