@@ -205,7 +205,7 @@ class SecretText:
         before = match.start() - len(name) - 1
         if text[match.start()] == ":" and before >= 0 and text[before] == ":" and match.end() == match.start() + 1:
             return None  # a part of a name, as in arn:aws:secretsmanager:eu-west-1:1:secret:shop
-        if _header_name(name) in _WHOLE_LINES:
+        if name.lower().replace("-", "_") in _WHOLE_LINES:
             return _end_of_header(text, match)
         if value.lower() in _SCHEMES or (
             name.lower() == "pass" and value.isdigit() and len(value) < _FEWEST_PIN_DIGITS
@@ -246,10 +246,6 @@ def _end_of_header(text: str, match: re.Match[str]) -> int | None:
         if before.count(quote) % 2 and (closing := line[0].find(quote)) >= 0:
             return start + len(line[0][:closing].rstrip("\\"))
     return line.end()
-
-
-def _header_name(name: str) -> str:
-    return name.lower().replace("-", "_")
 
 
 def _spoken(match: re.Match[str]) -> str:
