@@ -212,11 +212,16 @@ class SecretText:
         ):
             return None  # "pass: 12, fail: 3" counts tests
         secret = self._secret[name] or (_is_drawn_by_lot(value) and _NAMES_A_REFERENCE.search(name) is None)
-        whole = _WHOLE_VALUE.match(text, match.end()) if secret else None
+        if not secret:
+            return None
+        # A quote that is never closed, in a text that was cut, goes to the end of its line.
+        whole = _WHOLE_VALUE.match(text, match.end()) or _REST_OF_LINE.match(text, match.end())
         return whole.end() if whole is not None else None
 
     def _element(self, match: re.Match[str]) -> str:
-        return match[0].replace(match[2], REDACTED) if self._secret[match[1]] else match[0]
+        if not self._secret[match[1]]:
+            return match[0]
+        return match[0][: match.start(2) - match.start()] + REDACTED + "</"
 
     def _named(self, match: re.Match[str]) -> str:
         return _hidden(match) if self._secret[match[1]] else match[0]

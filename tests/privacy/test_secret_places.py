@@ -161,6 +161,8 @@ smtp.password: hunter2
 login(user=ann, pass=hunter2)
 security_answer: hunter2
 mnemonic="hunter2"
+password="hunter2 in a text that was cut
+{"user": "ann", "password": "hunter2
 """.strip().splitlines()  # fmt: skip
 
 
@@ -171,6 +173,10 @@ def test_secret_in_a_text_is_redacted(text):
     masked = mask(text)
     assert "hunter2" not in masked
     assert REDACTED in masked
+
+
+def test_only_the_content_of_an_element_is_redacted():
+    assert mask("<password>password</password>") == f"<password>{REDACTED}</password>"
 
 
 ORDINARY = """
