@@ -176,10 +176,14 @@ class Delivery:
         was rolled over since, the event would be stored once more, so it is not sent.
         """
         last = self._stream.last_stored
-        if last is None or last.write_index != self._stream.write_index:
+        if last is None:
             return False
         record = Records.of([last.record])
         try:
+            self._stream.doubt()  # the request that failed may be the one that rolled it over
+            self._stream.require()
+            if last.write_index != self._stream.write_index:
+                return False
             answer = self._client.request_bytes(
                 "POST",
                 f"/{self._stream.name}/_bulk",

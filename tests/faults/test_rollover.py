@@ -72,8 +72,11 @@ def test_a_rollover_between_look_up_and_second_attempt_changes_nothing(
     assert copies(client, prepared) == 100
 
 
-def test_items_that_a_failing_server_may_have_stored_are_looked_up(proxy, through_proxy, prepared, client, roll_over):
-    """A 500 of one item is as uncertain as a broken connection."""
+@pytest.mark.parametrize("count_before", [0, 1])
+def test_items_that_a_failing_server_may_have_stored_are_looked_up(
+    proxy, through_proxy, prepared, client, roll_over, count_before
+):
+    """A 500 of one item is as uncertain as a broken connection; what was stored before is not stored again either."""
 
     def store_and_claim_failure(handler, body):
         proxy.forward(handler.command, handler.path, handler.headers, body)
@@ -83,12 +86,14 @@ def test_items_that_a_failing_server_may_have_stored_are_looked_up(proxy, throug
         handler.answer(200, b'{"items":[' + b",".join([item] * count) + b"]}")
 
     trail = Trail(through_proxy)
+    ids = emit(trail, count_before)
+    assert trail.flush(30)
     proxy.faults.append(store_and_claim_failure)
-    ids = emit(trail, 30)
+    ids += emit(trail, 1 if count_before else 30)
     assert trail.flush(30)
     assert trail.shutdown(5) == 0
     reckon(prepared, ids)
-    assert copies(client, prepared) == 30
+    assert copies(client, prepared) == len(ids)
 
 
 @pytest.mark.parametrize("hidden", [("_data_stream", "_mget"), ("_mget",)])
