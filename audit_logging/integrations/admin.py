@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from audit_logging.capture.trail import Trail
-from audit_logging.errors import HoldError
+from audit_logging.errors import HoldError, OpenSearchError
 from audit_logging.integrations.erasure import Erasure, erase
 from audit_logging.opensearch import admin
 from audit_logging.opensearch.archive import Archive
@@ -24,7 +25,7 @@ from audit_logging.query.reader import AuditReader
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from audit_logging.opensearch.holds import Hold
     from audit_logging.opensearch.retention_apply import RetentionReport
@@ -136,7 +137,8 @@ class AuditAdmin(admin.AuditAdmin):
         retention = self._retention()
         retention.plan()  # what cannot be looked at cannot be held: nothing is recorded then
         self._record(PLACED, placing(hold))
-        report = retention.protect(self._record, hold.id)
+        with _said_of(hold.id, "is placed, and what it covers could not be protected at once"):
+            report = retention.protect(self._record, hold.id)
         assert report.plan is not None
         held = tuple(outlook.index.name for outlook in report.plan.outlooks if hold.id in outlook.index.holds)
         return HoldReport(hold, held, report)
@@ -161,7 +163,8 @@ class AuditAdmin(admin.AuditAdmin):
                 f"No hold {hold_id!r} is in force (in force: {known}). `audit-logging hold list` shows all."
             )
         self._record(RELEASED, releasing(holds[hold_id], self._without_secrets(reason), person))
-        return HoldReport(holds[hold_id], (), self._retention().protect(self._record))
+        with _said_of(hold_id, "is released, and what it covered could not be unlocked at once"):
+            return HoldReport(holds[hold_id], (), self._retention().protect(self._record))
 
     def erase(self, subject: str, *, reason: str | None = None, by: str | None = None) -> Erasure:
         """Make the protected values of *subject* unreadable for ever, and record that.
@@ -200,7 +203,18 @@ class AuditAdmin(admin.AuditAdmin):
     def _sealed_writers(self, uuid: str) -> list[dict[str, Any]] | None:
         self._client.request("POST", f"/{self.settings.stream}/_refresh")
         seal = read_seals(self._client, self.settings.stream, [uuid]).get(uuid)
-        return None if seal is None else seal["writers"]
+        if seal is None:
+            return None
+        return [{name: told for name, told in each.items() if name != "before"} for each in seal["writers"]]
+
+
+@contextmanager
+def _said_of(hold_id: str, what: str) -> Iterator[None]:
+    """Say in an error which hold it is about: what is recorded stands, and its id is needed to go on."""
+    try:
+        yield
+    except OpenSearchError as error:
+        raise OpenSearchError(f"The hold {hold_id} {what}: {error} Run `audit-logging retention apply`.") from error
 
 
 def hold_query(where: Filter, settings: Settings) -> tuple[dict[str, Any], str]:

@@ -22,6 +22,7 @@ STOPPED: Final = "audit.stopped"
 WRITER_CLOSED: Final = "audit.writer_closed"
 INDEX_SEALED: Final = "audit.index_sealed"
 DEAD_LETTERED: Final = "audit.dead_lettered"
+RETENTION_APPLIED: Final = "audit.retention_applied"
 
 DEFAULT_CHECKPOINT_SECONDS: Final = 300.0
 
@@ -73,6 +74,7 @@ class Claims:
         end: Its last event: it stopped, or was found dead.
         open: The furthest that it was seen alive.
         departures: By the id of the backing index, the earliest seal of each.
+        earlier: By the id of a backing index, what its seal says of all that was before it.
         dead_letters: Numbers of events that no index took, with their hashes.
         interval: Seconds for which it is silent at most.
     """
@@ -80,6 +82,7 @@ class Claims:
     end: Head | None = None
     open: Head | None = None
     departures: dict[str, Departure] = field(default_factory=dict)
+    earlier: dict[str, Departure] = field(default_factory=dict)
     dead_letters: dict[int, str] = field(default_factory=dict)
     interval: float = DEFAULT_CHECKPOINT_SECONDS
 
@@ -95,11 +98,18 @@ class ClaimBook:
     def __init__(self, streams: Collection[str] = ()) -> None:
         self.heads: defaultdict[str, dict[int, set[str]]] = defaultdict(dict)
         """By writer and number, the hashes that other writers and sealed indices vouch for."""
+        self.periods: list[tuple[dt.datetime, dt.timedelta]] = []
+        """From when on each retention period was applied, in any order."""
         self._streams = streams
         self._by_writer: defaultdict[str, Claims] = defaultdict(Claims)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._by_writer)
+
+    @property
+    def departed(self) -> bool:
+        """Whether anything is said to have left."""
+        return any(claims.departures for claims in self._by_writer.values())
 
     def of(self, writer: str) -> Claims:
         """Return what is claimed of *writer*, which may be nothing."""
@@ -146,18 +156,32 @@ class ClaimBook:
         if self._streams and str(told["index"]).rpartition("-")[0] not in {f".ds-{name}" for name in self._streams}:
             return
         for each in told.get("writers") or ():
-            departures = self._by_writer[each["writer"]].departures
-            known = departures.get(told["index_uuid"])
-            if known is None or event.time < known.time:  # a later seal could cover up what was changed meanwhile
-                departures[told["index_uuid"]] = Departure(
-                    str(told["index"]),
-                    (int(each["first"]), int(each["last"])),
-                    str(each["hash"]),
-                    int(each["events"]),
-                    parse_time(told.get("newest")),
-                    event.time,
-                )
+            claims = self._by_writer[each["writer"]]
+            self._depart(claims.departures, told, {**each, "newest": told.get("newest")}, event.time)
+            if "before" in each:
+                self._depart(claims.earlier, told, each["before"], event.time)
             self._vouch(each["writer"], int(each["last"]), str(each["hash"]))
+
+    def _depart(
+        self, departures: dict[str, Departure], sealed: dict[str, Any], told: dict[str, Any], time: str
+    ) -> None:
+        known = departures.get(sealed["index_uuid"])
+        if known is None or time < known.time:  # a later seal could cover up what was changed meanwhile
+            departures[sealed["index_uuid"]] = Departure(
+                str(sealed["index"]),
+                (int(told["first"]), int(told["last"])),
+                str(told["hash"]),
+                int(told["events"]),
+                parse_time(told.get("newest")),
+                time,
+            )
+
+    def _retention_applied(self, event: SealedEvent, told: dict[str, Any]) -> None:
+        if self._streams and told["stream"] not in self._streams:
+            return
+        applied = parse_time(event.time)
+        if applied is not None:
+            self.periods.append((applied, dt.timedelta(days=int(told["retention_days"]))))
 
     def claim_head(self, writer: str, head: Head, *, end: bool) -> None:
         """Note how far *writer* came, and whether that was its end. The furthest counts."""
@@ -178,6 +202,7 @@ _TELLS = {
     WRITER_CLOSED: ClaimBook._writer_closed,  # noqa: SLF001
     DEAD_LETTERED: ClaimBook._dead_lettered,  # noqa: SLF001
     INDEX_SEALED: ClaimBook._index_sealed,  # noqa: SLF001
+    RETENTION_APPLIED: ClaimBook._retention_applied,  # noqa: SLF001
 }
 
 

@@ -10,7 +10,7 @@ from audit_logging.integrity.claims import Claims, Departure, Head, parse_time
 from audit_logging.integrity.finding import Finding, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from audit_logging.integrity.chain import Range, WriterChain
 
@@ -47,7 +47,8 @@ class View:
 
     Attributes:
         now: The time of the verification; for exported files, of the newest event.
-        retention: How long every event is kept at least.
+        retention: How long every event is kept at least, where the trail does not say.
+        periods: From when on each retention period was applied, by time.
         waiting: Writers whose events still wait in a spool of this host, and the last number that is acknowledged.
         keys: Whether any key is trusted, so that chains without a signature stand out.
         from_start: Whether events were looked at from the first on; else chains may begin before.
@@ -56,10 +57,18 @@ class View:
 
     now: dt.datetime
     retention: dt.timedelta
+    periods: Sequence[tuple[dt.datetime, dt.timedelta]] = ()
     waiting: Mapping[str, int] = field(default_factory=dict)
     keys: bool = True
     from_start: bool = True
     to_end: bool = True
+
+    def may_have_left(self, newest: dt.datetime) -> bool:
+        """Whether a period was in force at whose end events up to *newest* could be deleted."""
+        if not self.periods:
+            return newest + self.retention <= self.now
+        ends = [min(time, self.now) for time, _ in self.periods[1:]] + [self.now]
+        return any(newest + days <= end for (_, days), end in zip(self.periods, ends, strict=True))
 
 
 @dataclass
@@ -192,17 +201,21 @@ class _Judge:
 
     def _gone(self, missing: Range, kind: Kind) -> None:
         """Judge numbers that are not there: left lawfully, dead letters, or taken away."""
-        expired = [each for each in self._claims.departures.values() if self._is_expired(each)]
         rest: list[Range] = [missing]
+        for sequence in self._claims.dead_letters:  # before the others: no index held them
+            rest = _less(rest, (sequence, sequence))
+        there = _size(rest)
+        self._result.dead_letters += _size([missing]) - there
+        expired = [each for each in self._claims.departures.values() if self._is_expired(each)]
         for departure in expired:
-            rest = [piece for part in rest for piece in _without(part, departure.range)]
-        lawful = _size([missing]) - _size(rest)
-        self._result.left += lawful
-        self._check_counts(missing, lawful, expired)
-        for sequence in self._claims.dead_letters:
+            rest = _less(rest, departure.range)
+        self._check_counts(missing, there - _size(rest), expired)
+        for earlier in self._expired_earlier():
             before = _size(rest)
-            rest = [piece for part in rest for piece in _without(part, (sequence, sequence))]
-            self._result.dead_letters += before - _size(rest)
+            rest = _less(rest, earlier.range)
+            self._check_earlier(earlier, before - _size(rest))
+        lawful = there - _size(rest)
+        self._result.left += lawful
         if kind == "vanished" and lawful:
             kind = "truncated"
         for first, last in rest:
@@ -213,21 +226,42 @@ class _Judge:
         concerned = [each for each in expired if each.range[1] >= missing[0] and each.range[0] <= missing[1]]
         held = sum(each.events for each in concerned)
         if lawful > held:
-            self._find(
-                "deleted",
-                f"{lawful - held} of the events {self._names(*missing)} were missing already when their index was"
-                " sealed.",
-                *missing,
-            )
-        follower = next((each for each in concerned if each.range[1] == missing[1]), None)
-        run = next((run for run in self._chain.runs if run.first == missing[1] + 1), None)
-        if follower is not None and run is not None and run.previous != follower.hash:
+            self._already_missing(missing, lawful - held)
+        for each in concerned:
+            self._check_follower(each)
+
+    def _expired_earlier(self) -> list[Departure]:
+        """Return what seals say of the indices before theirs, whose own seals may have left; the most telling first."""
+        expired = [each for each in self._claims.earlier.values() if self._is_expired(each)]
+        return sorted(expired, key=lambda each: each.range[0] - each.range[1])
+
+    def _check_earlier(self, earlier: Departure, lawful: int) -> None:
+        """Find out whether the earlier indices held all that is excused; those whose own seals are there did that."""
+        if not lawful:
+            return
+        told = [each for each in self._claims.departures.values() if not list(_without(each.range, earlier.range))]
+        held = earlier.events - sum(each.events for each in told)
+        if lawful > held:
+            self._already_missing(earlier.range, lawful - held)
+        self._check_follower(earlier)
+
+    def _already_missing(self, missing: Range, count: int) -> None:
+        self._find(
+            "deleted",
+            f"{count} of the events {self._names(*missing)} were missing already when their index was sealed.",
+            *missing,
+        )
+
+    def _check_follower(self, departure: Departure) -> None:
+        """Compare the event behind what left with the hash that the seal says it goes on from."""
+        run = next((run for run in self._chain.runs if run.first == departure.range[1] + 1), None)
+        if run is not None and run.previous != departure.hash:
             self._find(
                 "edited", f"Event {self._name(run.first)} does not go on from where the sealed index ended.", run.first
             )
 
     def _is_expired(self, departure: Departure) -> bool:
-        return departure.newest is not None and departure.newest + self._view.retention <= self._view.now
+        return departure.newest is not None and self._view.may_have_left(departure.newest)
 
     def _loss(self, kind: Kind, first: int, last: int) -> str:
         names = self._names(first, last)
@@ -332,6 +366,11 @@ def _without(part: Range, taken: Range) -> Iterator[Range]:
         yield part[0], min(part[1], taken[0] - 1)
     if part[1] > taken[1]:
         yield max(part[0], taken[1] + 1), part[1]
+
+
+def _less(parts: Iterable[Range], taken: Range) -> list[Range]:
+    """Return what is left of *parts* without *taken*."""
+    return [piece for part in parts for piece in _without(part, taken)]
 
 
 def _size(ranges: Iterable[Range]) -> int:

@@ -142,6 +142,12 @@ class Verification:
             self.claims.take(event)
             self.claims.claim_head(event.writer, Head(event.sequence, event.hash, event.time), end=False)
 
+    def learn(self, document: bytes) -> None:
+        """Take from a signed event of the trail what it tells of the trail, whether it is to be verified or not."""
+        event = read_sealed_event(document)
+        if event is not None and is_signed(event, self._keys):
+            self.claims.take(event)
+
     def resume(self, writer: str, sequence: int, digest: str, time: str, *, started: bool, through: int) -> None:
         """Go on behind what an earlier verification found to be whole."""
         chain = self._chains[writer] = WriterChain(writer)

@@ -17,7 +17,7 @@ from audit_logging.opensearch.connected import Closing
 from audit_logging.opensearch.holds import read_holds
 from audit_logging.opensearch.ism import read_policy
 from audit_logging.opensearch.retention_apply import Retention
-from audit_logging.opensearch.retention_facts import days_in_force
+from audit_logging.opensearch.retention_period import days_in_force, keys_here
 from audit_logging.opensearch.retention_verify import verify_plan
 from audit_logging.opensearch.setup import carry_out, insist_on_a_fit_server, plan_setup
 from audit_logging.opensearch.templates import policy_name
@@ -178,6 +178,7 @@ class AuditAdmin(Closing):
             lock=able.lock,
             clock=clock,
             archive=archive,
+            keys=keys_here(self.settings),
         )
 
     def _now(self) -> dt.datetime:

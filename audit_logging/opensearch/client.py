@@ -330,7 +330,10 @@ def _refusal(response: Any, content: bytes, what: str, where: str) -> OpenSearch
             " (AUDIT_OPENSEARCH_USERNAME, AUDIT_OPENSEARCH_PASSWORD), or opensearch_token.",
             **facts,
         )
-    if status == _FORBIDDEN:
+    if error_type == "index_closed_exception":
+        closed = body["error"].get("index") if isinstance(body, dict) else None
+        reason = f"the index {printable(str(closed))} is closed (POST /<index>/_open opens it)"
+    if status == _FORBIDDEN and error_type != "cluster_block_exception":  # a block refuses whoever asks
         return CredentialsError(f"The credentials do not allow {what} (403): {reason}", **facts)
     if status == _NOT_FOUND:
         return NotFoundError(f"{what} found nothing (404): {reason or 'no such thing'}", **facts)

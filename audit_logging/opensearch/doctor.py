@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from audit_logging._version import DISTRIBUTION, FOREIGN_DISTRIBUTION
 from audit_logging.errors import CredentialsError, OpenSearchError, SettingsError, UnreachableError
+from audit_logging.opensearch.backing_indices import read_index_states
 from audit_logging.opensearch.capabilities import OLDEST_SUPPORTED, Capabilities, server_time
 from audit_logging.opensearch.check import Check
 from audit_logging.opensearch.client import Client
@@ -141,6 +142,7 @@ def _trail(client: Client, settings: Settings, able: Capabilities) -> Iterator[C
         if stream is not None:
             yield _health(stream)
             yield _append_only(stream)
+            yield from _unreadable(client, stream)
             yield _retention(client, stream, able)
     except CredentialsError as error:
         remedy = "Run the doctor with the role that sets up the stream to see the rest."
@@ -176,6 +178,16 @@ def _append_only(stream: Stream) -> Check:
     if stream.append_only:
         return Check("append-only", "ok", f"{stream.write_index} refuses every change to what is in it.")
     return Check("append-only", "warning", NOT_APPEND_ONLY, "Run `audit-logging setup` without --no-append-only.")
+
+
+def _unreadable(client: Client, stream: Stream) -> Iterator[Check]:
+    states = read_index_states(client, stream.name)
+    if closed := [name for name, state in states.items() if state.closed]:
+        sentence = f"These are closed, so that no search of the stream is answered: {', '.join(closed)}."
+        yield Check("backing indices", "problem", sentence, "Open them: POST /<index>/_open.")
+    if blocked := [name for name, state in states.items() if state.blocked]:
+        sentence = f"The metadata of these is blocked, so that the stream cannot roll over: {', '.join(blocked)}."
+        yield Check("backing indices", "problem", sentence, "Take index.blocks.metadata off.")
 
 
 def _retention(client: Client, stream: Stream, able: Capabilities) -> Check:

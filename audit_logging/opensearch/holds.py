@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from audit_logging.errors import HoldError, NotFoundError, RefusedError
+from audit_logging.opensearch.backing_indices import read_index_states
 from audit_logging.opensearch.settling import settled
 
 if TYPE_CHECKING:
@@ -194,28 +195,31 @@ def covered(client: Client, stream: str, hold: Hold, every: Iterable[str]) -> se
 
 
 def search(client: Client, stream: str, body: dict[str, Any]) -> dict[str, Any]:
-    """Search in *stream*; an answer that would be partial is an error."""
-    params = {"allow_partial_search_results": False}
+    """Search in *stream*; an answer that would be partial is an error. Closed indices are left out."""
+    params = {"allow_partial_search_results": False, "ignore_unavailable": True}
     answer: dict[str, Any] = settled(lambda: client.request("POST", f"/{stream}/_search", params=params, body=body))
     return answer
 
 
 def kept_indices(client: Client, stream: str, every: Iterable[str]) -> set[str]:
-    """Return the backing indices that have no part in retention: those that are locked, and those on hold.
+    """Return the backing indices that have no part in retention: those that are locked, blocked or on hold.
+
+    All of them while one is closed: what it says of holds cannot be seen.
 
     Args:
         client: The server.
         stream: The data stream.
         every: All backing indices, the write index last; that one is never kept.
     """
-    *closed, _ = every
-    params = {"filter_path": "*.settings.index.blocks.read_only"}
-    settings = client.request("GET", f"/{stream}/_settings", params=params)
-    kept = {name for name, about in settings.items() if about["settings"]["index"]["blocks"]["read_only"] == "true"}
-    if closed:
+    *older, _ = every
+    states = read_index_states(client, stream)
+    if any(state.closed for state in states.values()):
+        return {*older}  # it may record a hold on any of them
+    kept = {name for name, state in states.items() if state.locked or state.blocked}
+    if older:
         for hold in read_holds(client, stream):
-            kept |= covered(client, stream, hold, closed) if hold.active else set()
-    return kept & {*closed}
+            kept |= covered(client, stream, hold, older) if hold.active else set()
+    return kept & {*older}
 
 
 def lock(client: Client, index: str) -> bool:

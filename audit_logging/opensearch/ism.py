@@ -11,21 +11,25 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from audit_logging.errors import NotFoundError
 from audit_logging.opensearch.capabilities import ISM_POLICIES
 from audit_logging.opensearch.steps import Request, Step, step_for
-from audit_logging.opensearch.templates import MANAGER
+from audit_logging.opensearch.templates import MANAGER, matches, policy_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from audit_logging.opensearch.client import Client
     from audit_logging.opensearch.templates import Blueprint
 
 NAMES_PER_REQUEST = 25
 """Backing indices named in one URL: a stream's name may have 200 characters, a request line 4,096 bytes."""
+
+MOST_POLICIES = 1000
+
+NO_RIVALS: Final[Mapping[str, int]] = {}
 
 _VERSION = re.compile(r"Version (\d+) of audit-logging\b")
 _SERVERS_OWN = frozenset({"policy_id", "last_updated_time", "schema_version", "user"})
@@ -39,6 +43,7 @@ class ManagedIndex:
         index: Its name.
         policy: Name of the policy it follows, or None.
         copy: Its own copy of that policy, comparable; None while it has none.
+        state: The state of the policy that it is in, or is going to; None before the first.
         stuck: It failed for good, or is done, and so no longer looks at its policy.
         trouble: What Index State Management says of the last failure; empty when there is none.
     """
@@ -46,8 +51,14 @@ class ManagedIndex:
     index: str
     policy: str | None
     copy: dict[str, Any] | None
+    state: str | None
     stuck: bool
     trouble: str
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether it has left the policy's first state, so that it will be deleted."""
+        return self.copy is not None and self.state not in {None, self.copy.get("default_state")}
 
 
 def read_policy(client: Client, name: str) -> dict[str, Any] | None:
@@ -69,22 +80,34 @@ def kept_days(found: dict[str, Any] | None) -> int | None:
     return int(match[1]) if match else None
 
 
-def policy_step(plan: Blueprint, found: dict[str, Any] | None) -> Step:
+def read_rivals(client: Client, stream: str) -> dict[str, int]:
+    """Return the policies of others that a new backing index of *stream* could follow, with their priorities."""
+    answer = client.request("GET", ISM_POLICIES, params={"size": MOST_POLICIES})
+    return {
+        found["_id"]: int(template.get("priority") or 0)
+        for found in answer.get("policies", [])
+        for template in found["policy"].get("ism_template") or []
+        if found["_id"] != policy_name(stream) and any(matches(each, stream) for each in template["index_patterns"])
+    }
+
+
+def policy_step(plan: Blueprint, found: dict[str, Any] | None, rivals: Mapping[str, int] = NO_RIVALS) -> Step:
     """Decide what to do about the policy.
 
     Args:
         plan: What the stream needs.
         found: What :func:`read_policy` returned.
+        rivals: What :func:`read_rivals` returned: this policy gets a priority above theirs.
 
     Raises:
         OpenSearchError: A policy of that name is newer, or was not made by this library.
     """
-    wanted = plan.policy
+    wanted = _above(plan.policy, rivals)
     params: dict[str, int] | None = None
     if found is not None:
         # The sequence number makes this a replacement of exactly what was compared; without it the answer is 409.
         params = {"if_seq_no": found["_seq_no"], "if_primary_term": found["_primary_term"]}
-        wanted = _with_their_channel(wanted, found["policy"])
+        wanted = _with_their_choices(wanted, found["policy"])
     return step_for(
         "ISM policy",
         plan.policy_name,
@@ -95,35 +118,41 @@ def policy_step(plan: Blueprint, found: dict[str, Any] | None) -> Step:
 
 
 def attachment_step(
-    client: Client, plan: Blueprint, backing_indices: Sequence[str], *, released: Sequence[str] = ()
+    client: Client,
+    plan: Blueprint,
+    backing_indices: Sequence[str],
+    *,
+    released: Sequence[str] = (),
+    due: Collection[str] | None = None,
 ) -> Step:
     """Decide which existing backing indices must be given the policy, or its new version.
+
+    An index with an older version is taken out and put in again, whatever state it is in: what a state has begun goes
+    on under a changed policy, and would delete an index that a longer period keeps.
 
     Args:
         client: The server.
         plan: What the stream needs.
         backing_indices: All that are to follow the policy.
         released: Those among them that were taken out for a hold that has just ended: explain may not know yet.
+        due: Those whose period is over; the others are taken out of a state that deletes. None: that is not known.
     """
     wanted = _followed(plan.policy["policy"])
     bare: list[str] = []
     stale: list[str] = []
-    stuck: list[str] = []
     others: set[str] = set()
     for managed in explain(client, backing_indices):
         if managed.policy is None or managed.index in released:
             bare.append(managed.index)
         elif managed.policy != plan.policy_name:
             others.add(managed.policy)
-        elif managed.copy is not None and _followed(managed.copy) != wanted:
-            (stuck if managed.stuck else stale).append(managed.index)
-    requests = (
-        *_posts("change_policy", stale, plan.policy_name),
-        *_posts("remove", stuck),
-        *_posts("add", [*bare, *stuck], plan.policy_name),
-    )
+        elif managed.copy is not None and (
+            _followed(managed.copy) != wanted or (due is not None and managed.index not in due and managed.is_leaving)
+        ):
+            stale.append(managed.index)
+    requests = (*_posts("remove", stale), *_posts("add", [*bare, *stale], plan.policy_name))
     facts = [f"{len(bare)} attached"] if bare else []
-    facts += [f"{len(stale) + len(stuck)} moved to the changed policy (within minutes)"] if stale or stuck else []
+    facts += [f"{len(stale)} moved to the changed policy"] if stale else []
     facts += [f"some follow another policy ({', '.join(sorted(others))}) and were left to it"] if others else []
     return Step("backing indices", plan.policy_name, "updated" if requests else "unchanged", "; ".join(facts), requests)
 
@@ -144,7 +173,7 @@ def follows(client: Client, plan: Blueprint, indices: Sequence[str]) -> Iterator
 
 def explain(client: Client, indices: Sequence[str]) -> Iterator[ManagedIndex]:
     """Yield how each of *indices* is managed. All of them must exist: an unknown name fails the whole request."""
-    for names in _chunks(indices):
+    for names in chunks_of_names(indices):
         # By name: the pattern .ds-<stream>-* would also match the indices of a stream called <stream>-more.
         answer = client.request("GET", f"/_plugins/_ism/explain/{','.join(names)}", params={"show_policy": True})
         for name in names:
@@ -183,10 +212,24 @@ def _versioned(policy: dict[str, Any]) -> dict[str, Any]:
     return {"version": int(match[1]) if match else 0, "_meta": meta, "policy": comparable(policy)}
 
 
-def _with_their_channel(wanted: dict[str, Any], present: dict[str, Any]) -> dict[str, Any]:
-    """Keep the channel that an operator chose to be told of failures."""
+def _above(wanted: dict[str, Any], rivals: Mapping[str, int]) -> dict[str, Any]:
+    """Return the policy with a priority above its rivals': only the highest one reaches a new backing index."""
+    (template,) = wanted["policy"]["ism_template"]
+    priority = max([template["priority"], *(each + 1 for each in rivals.values())])
+    return {"policy": {**wanted["policy"], "ism_template": [{**template, "priority": priority}]}}
+
+
+def _with_their_choices(wanted: dict[str, Any], present: dict[str, Any]) -> dict[str, Any]:
+    """Keep a higher priority, and the channel that an operator chose to be told of failures."""
     channel = present.get("error_notification")
-    return wanted if channel is None else {"policy": {**wanted["policy"], "error_notification": channel}}
+    (template,) = wanted["policy"]["ism_template"]
+    theirs = [
+        int(each.get("priority") or 0)
+        for each in present.get("ism_template") or []
+        if each.get("index_patterns") == template["index_patterns"]
+    ]
+    chosen = _above(wanted, {"as it is": max(theirs) - 1} if theirs else {})
+    return chosen if channel is None else {"policy": {**chosen["policy"], "error_notification": channel}}
 
 
 def _managed(index: str, told: dict[str, Any]) -> ManagedIndex:
@@ -200,6 +243,7 @@ def _managed(index: str, told: dict[str, Any]) -> ManagedIndex:
         index=index,
         policy=policy,
         copy=None if copy is None else comparable(copy),
+        state=told.get("transition_to") or (told.get("state") or {}).get("name"),
         stuck=failed or bool(told.get("policy_completed")) or told.get("enabled") is False,
         trouble=trouble or ("it failed" if failing else ""),
     )
@@ -220,14 +264,27 @@ class _Managing(Request):
             for name in names.split(","):
                 replace(self, path=f"{place}/{name}").send(client)
 
+    def undone(self, client: Client, answer: dict[str, Any]) -> list[str]:
+        """Leave out what is as it should be, though the server did nothing for it. Seen on 3.4.0."""
+        failed = {item["index_name"]: str(item["reason"]) for item in answer.get("failed_indices") or ()}
+        managed = [name for name, reason in failed.items() if "already has a policy" in reason]
+        wanted = (self.body or {}).get("policy_id")
+        theirs = {each.index: each.policy for each in explain(client, managed) if each.policy not in {None, wanted}}
+        return [
+            f"{name}: it follows another policy, {theirs[name]}" if name in theirs else f"{name}: {reason}"
+            for name, reason in failed.items()
+            if name in theirs or not (name in managed or "does not have a policy to remove" in reason)
+        ]
+
 
 def _posts(action: str, indices: Sequence[str], policy: str | None = None) -> Iterator[Request]:
     body = None if policy is None else {"policy_id": policy}
-    for names in _chunks(indices):
+    for names in chunks_of_names(indices):
         yield _Managing("POST", f"/_plugins/_ism/{action}/{','.join(names)}", body)
 
 
-def _chunks(names: Sequence[str]) -> Iterator[Sequence[str]]:
+def chunks_of_names(names: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Yield *names* in portions that fit into one URL."""
     size = max(1, min(NAMES_PER_REQUEST, 3000 // max((len(name) + 1 for name in names), default=1)))
     for start in range(0, len(names), size):
         yield names[start : start + size]

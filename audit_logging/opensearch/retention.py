@@ -46,6 +46,8 @@ class BackingIndex:
         oldest: Time of its oldest event, or None.
         newest: Time of its newest event, or None.
         locked: Whether OpenSearch refuses to delete it (``index.blocks.read_only``).
+        closed: Whether it is closed: what it holds cannot be seen.
+        blocked: Whether it cannot be deleted or managed (``index.blocks.metadata``).
         sealed_events: How many events its seal speaks of; None while it is not sealed.
         seal_in: The backing indices that hold its seal, for each event of the seal.
         archived: Whether the archive that was named holds it.
@@ -63,6 +65,8 @@ class BackingIndex:
     oldest: dt.datetime | None = None
     newest: dt.datetime | None = None
     locked: bool = False
+    closed: bool = False
+    blocked: bool = False
     sealed_events: int | None = None
     seal_in: tuple[frozenset[str], ...] = ()
     archived: bool = False
@@ -73,7 +77,7 @@ class BackingIndex:
     @property
     def changed_since_sealed(self) -> bool:
         """Whether it holds another number of events than its seal says."""
-        return self.sealed_events is not None and self.sealed_events != self.events
+        return not self.closed and self.sealed_events is not None and self.sealed_events != self.events
 
     @property
     def dated_ahead(self) -> bool:
@@ -205,6 +209,8 @@ def plan_retention(
         _sealed_again(_outlook(index, days=days, at=at, ism=ism, lock=lock, archiving=archiving), leaving)
         for index in everything
     )
+    if any(index.closed for index in everything):
+        outlooks = tuple(_while_one_is_closed(outlook, lock=lock) for outlook in outlooks)
     known = tuple(holds)
     return RetentionPlan(
         stream=stream,
@@ -230,6 +236,8 @@ def _outlook(index: BackingIndex, *, days: int, at: dt.datetime, ism: bool, lock
 
 
 def _reasons_to_keep(index: BackingIndex, leaves: dt.datetime, at: dt.datetime) -> Iterator[str]:
+    if index.closed:
+        yield f"it is closed, so that nobody can see what it holds (POST /{index.name}/_open opens it)"
     if index.holds:
         yield f"on hold {', '.join(index.holds)}"
     if index.dated_ahead and at < leaves:
@@ -252,7 +260,7 @@ def _managing(outlook: Outlook, *, ism: bool, lock: bool) -> Iterator[Action]:
     unlock = index.locked and not outlook.protected and ours
     if outlook.protected and ism and policy is not None:
         yield "detach"
-    if outlook.protected and lock and not index.locked:
+    if outlook.protected and lock and not index.locked and not index.closed:
         yield "lock"
     if unlock:
         yield "unlock"
@@ -264,6 +272,8 @@ def _leaving(
     outlook: Outlook, leaves: dt.datetime, at: dt.datetime, *, ism: bool, archiving: bool, unlocked: bool
 ) -> Iterator[Action]:
     index = outlook.index
+    if index.closed:
+        return
     sealed = index.sealed_events is not None
     if not sealed:
         if index.rolled_over is None or at < index.rolled_over + SETTLED_AFTER:
@@ -273,6 +283,12 @@ def _leaving(
         yield "archive"
     if not ism and at >= leaves and not outlook.protected and (unlocked or not index.locked):
         yield "delete"
+
+
+def _while_one_is_closed(outlook: Outlook, *, lock: bool) -> Outlook:
+    """Leave out what a hold forbids that only a closed index may record; where there are locks, it has locked."""
+    unsafe = {"unlock"} if lock else {"unlock", "delete"}
+    return replace(outlook, actions=tuple(action for action in outlook.actions if action not in unsafe))
 
 
 def _sealed_again(outlook: Outlook, leaving: frozenset[str]) -> Outlook:

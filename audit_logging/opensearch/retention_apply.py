@@ -13,11 +13,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from audit_logging.errors import CredentialsError, NotFoundError, OpenSearchError, RefusedError
+from audit_logging.errors import NotFoundError, OpenSearchError, RefusedError
+from audit_logging.integrity.keys import TrustedKeys
 from audit_logging.opensearch.holds import lock, restating, unlock
-from audit_logging.opensearch.ism import attachment_step, follows, policy_step, read_policy, remove_requests
+from audit_logging.opensearch.ism import (
+    attachment_step,
+    follows,
+    policy_step,
+    read_policy,
+    read_rivals,
+    remove_requests,
+)
 from audit_logging.opensearch.retention import RetentionPlan, plan_retention
-from audit_logging.opensearch.retention_facts import APPLIED, read_backing_indices
+from audit_logging.opensearch.retention_facts import read_backing_indices
+from audit_logging.opensearch.retention_period import APPLIED, read_applied
 from audit_logging.opensearch.retention_seal import SEALED, seal_again, seal_facts
 from audit_logging.opensearch.templates import blueprint
 
@@ -91,6 +100,7 @@ class Retention:
         lock: Whether the server can lock a backing index.
         clock: Tells the time; everything is planned by it.
         archive: Where indices are kept before they leave; None: they are not.
+        keys: The keys whose signatures are believed; none: no signature is asked for.
     """
 
     def __init__(
@@ -103,6 +113,7 @@ class Retention:
         lock: bool = True,
         clock: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.timezone.utc),
         archive: Archive | None = None,
+        keys: TrustedKeys | None = None,
     ) -> None:
         self._client = client
         self.stream = stream
@@ -111,6 +122,7 @@ class Retention:
         self._lock = lock
         self._clock = clock
         self._archive = archive
+        self._keys = keys or TrustedKeys({})
         self._blueprint = blueprint(stream, retention_days=days)
 
     def plan(self) -> RetentionPlan:
@@ -154,11 +166,13 @@ class Retention:
             self._roll_over(index, report)
         plan = self.plan() if report.rolled_over else plan
         for index in plan.to_do("seal"):
-            for facts in seal_facts(self._client, index):
+            for facts in seal_facts(self._client, self.stream, index, self._keys):
                 record(SEALED, facts)
             report.sealed.append(index.name)
         for index in plan.to_do("archive"):
             self._write_archive(index, report)
+        closed = [outlook for outlook in plan.outlooks if outlook.index.closed]
+        report.notes += [f"{outlook.index.name} was left alone: {'; '.join(outlook.kept)}." for outlook in closed]
         self._delete_what_may_leave(record, report)
         report.plan = self.plan()
         return report
@@ -185,7 +199,8 @@ class Retention:
 
     def _put_policy(self, report: RetentionReport) -> None:
         for last_try in (False, True):
-            step = policy_step(self._blueprint, read_policy(self._client, self._blueprint.policy_name))
+            rivals = read_rivals(self._client, self.stream)
+            step = policy_step(self._blueprint, read_policy(self._client, self._blueprint.policy_name), rivals)
             try:
                 step.apply(self._client)
             except RefusedError as error:
@@ -239,7 +254,9 @@ class Retention:
             if not outlook.protected and (not outlook.index.locked or "unlock" in outlook.actions)
         ]
         released = [outlook.index.name for outlook in plan.outlooks if "unlock" in outlook.actions]
-        step = attachment_step(self._client, self._blueprint, names, released=released)
+        now = self._clock()
+        due = {each.index.name for each in plan.outlooks if each.leaves is not None and each.leaves <= now}
+        step = attachment_step(self._client, self._blueprint, names, released=released, due=due)
         step.apply(self._client)
         report.attached = step.detail if step.requests else ""
         deadline = time.monotonic() + wait_seconds
@@ -258,7 +275,13 @@ class Retention:
         """Roll exactly this write index over: where another host just did, the new one is too young for that."""
         age = dt.datetime.now(dt.timezone.utc) - index.created
         conditions = {"max_age": f"{max(int(age.total_seconds() * 500), 0)}ms"}
-        answer = self._client.request("POST", f"/{self.stream}/_rollover", body={"conditions": conditions})
+        try:
+            answer = self._client.request("POST", f"/{self.stream}/_rollover", body={"conditions": conditions})
+        except RefusedError as error:
+            if error.error_type != "cluster_block_exception":
+                raise
+            report.notes.append(f"{index.name} was not rolled over, for the stream has a block: {error.reason}")
+            return
         if answer["rolled_over"]:
             report.rolled_over.append(answer["old_index"])
 
@@ -274,22 +297,31 @@ class Retention:
         if self._archive is not None:
             for index in leaving:
                 self._archive.verify(index)
-        if report.changed or leaving:
+        if report.changed or leaving or not self._period_is_known(plan):
             record(APPLIED, _applied(plan, report, [index.name for index in leaving]))
         for index in leaving:
             # A hold may have been placed since. One placed from here on finds the index gone, or locks it first.
             if index.name in {ready.name for ready in _ready(self.plan())}:
                 self._delete(index, report)
 
+    def _period_is_known(self, plan: RetentionPlan) -> bool:
+        """Whether the trail says that this period is in force, by which `audit-logging verify` judges what left."""
+        applied = read_applied(self._client, self.stream, self._keys)
+        told = [each.days for each in applied if each.signed or not self._keys]
+        if not told:
+            return all(outlook.index.sealed_events is None for outlook in plan.outlooks)
+        return told[0] == self.days
+
     def _delete(self, index: BackingIndex, report: RetentionReport) -> None:
         try:
             self._client.request("DELETE", f"/{index.name}")
         except NotFoundError:
             return  # another host was faster
-        except CredentialsError as error:
+        except RefusedError as error:
             if error.error_type != "cluster_block_exception":
                 raise
-            report.notes.append(f"{index.name} stays: it was locked a moment ago.")
+            why = "its metadata is blocked (index.blocks.metadata)" if index.blocked else "it was locked a moment ago"
+            report.notes.append(f"{index.name} stays: {why}.")
             return
         report.deleted.append(index.name)
 

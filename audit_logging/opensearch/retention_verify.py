@@ -28,8 +28,8 @@ class Verified:
 
     Attributes:
         outlook: What is known of it and is to become of it.
-        state: How it is managed, in a word or two: ``"managed"``, ``"by apply"``, ``"locked"``, ``"kept"``,
-            ``"failed"``, …
+        state: How it is managed, in a word or two: ``"managed"``, ``"by apply"``, ``"locked"``, ``"closed"``,
+            ``"kept"``, ``"failed"``, …
         problems: What is wrong, in sentences.
     """
 
@@ -91,6 +91,8 @@ def _state(outlook: Outlook) -> str:
     managed = outlook.index.managed
     if outlook.index.locked:
         return "locked"
+    if outlook.index.closed:
+        return "closed"
     if outlook.protected:
         return "kept"
     if managed is None:
@@ -102,8 +104,15 @@ def _state(outlook: Outlook) -> str:
 
 def _faults(outlook: Outlook, plan: RetentionPlan) -> Iterator[str]:
     index = outlook.index
+    if index.blocked:
+        yield (
+            "its metadata is blocked (index.blocks.metadata), so that it can neither be deleted nor managed: take the"
+            f' block off with PUT /{index.name}/_settings {{"index.blocks.metadata": false}}'
+        )
     if outlook.protected:
-        if plan.lock and not index.locked:
+        if index.closed:
+            yield "; ".join(outlook.kept)
+        elif plan.lock and not index.locked:
             yield f"it must stay ({'; '.join(outlook.kept)}) and is not locked: {_APPLY}"
         if index.managed is not None and index.managed.policy is not None:
             yield f"it must stay and Index State Management has it: {_APPLY}"
@@ -123,7 +132,7 @@ def _late(outlook: Outlook, plan: RetentionPlan) -> Iterator[str]:
         if index.events and plan.at > due + GRACE:
             yield f"it should have been rolled over on {due:%Y-%m-%d}: {_cause(plan)}"
         return
-    if index.sealed_events is None and plan.at > index.rolled_over + GRACE:
+    if index.sealed_events is None and not index.closed and plan.at > index.rolled_over + GRACE:
         yield f"it is not sealed, so that its leaving would look like a deletion: {_APPLY}"
     if outlook.leaves and not outlook.protected and not index.locked and plan.at > outlook.leaves + GRACE:
         yield f"it should have left on {outlook.leaves:%Y-%m-%d}: {_cause(plan)}"
@@ -147,3 +156,5 @@ def _unmanaged(outlook: Outlook, plan: RetentionPlan) -> Iterator[str]:
         yield f"Index State Management failed ({managed.trouble}): mend the cause, {then}"
     elif managed.copy is not None and not same_policy(managed.copy, wanted.policy["policy"]):
         yield f"it still follows an older version of the policy: {_APPLY}"
+    elif managed.is_leaving and outlook.leaves is not None and plan.at < outlook.leaves:
+        yield f"Index State Management is deleting it, though it may leave only on {outlook.leaves:%Y-%m-%d}: {_APPLY}"

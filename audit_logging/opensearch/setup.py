@@ -7,18 +7,19 @@ already holds is brought up to date last.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from audit_logging.errors import NotFoundError, OpenSearchError
+from audit_logging.opensearch.backing_indices import find_stream, names_of_backing_indices
 from audit_logging.opensearch.holds import kept_indices
-from audit_logging.opensearch.ism import attachment_step, kept_days, policy_step, read_policy
+from audit_logging.opensearch.ism import attachment_step, explain, policy_step, read_policy, read_rivals
+from audit_logging.opensearch.retention_period import days_in_force
 from audit_logging.opensearch.steps import Request, SetupReport, Step, step_for
-from audit_logging.opensearch.templates import blueprint, policy_name
+from audit_logging.opensearch.templates import blueprint, matches
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from audit_logging.opensearch.capabilities import Capabilities
     from audit_logging.opensearch.client import Client
@@ -51,18 +52,18 @@ def plan_setup(client: Client, settings: Settings, able: Capabilities, *, append
             this library or does not belong to it.
     """
     insist_on_a_fit_server(able)
-    policy = read_policy(client, policy_name(settings.stream)) if able.ism else None
-    days = _retention_days(settings, policy)
+    days = days_in_force(client, settings, ism=able.ism)
     plan = blueprint(settings.stream, retention_days=days, append_only=append_only and able.append_only)
     stream = read_stream(client, plan.stream)
     notes = list(_notes(able, append_only=append_only))
-    steps = [_policy(plan, policy, able), *_templates(client, plan, notes), _data_stream(plan, stream)]
+    steps = [_policy(client, plan, able, notes), *_templates(client, plan, notes), _data_stream(plan, stream)]
     if stream is not None:
         kept = kept_indices(client, plan.stream, stream.backing_indices)
         steps.append(_write_index(stream, plan, notes, alone=bool(kept)))
         if able.ism:
             expiring = [name for name in stream.backing_indices if name not in kept]
             steps.append(attachment_step(client, plan, expiring))
+            notes += _led_by_others(client, plan, expiring)
     return SetupReport(plan.stream, dry_run=True, steps=tuple(steps), notes=tuple(notes))
 
 
@@ -109,24 +110,18 @@ def read_stream(client: Client, name: str) -> Stream | None:
     Raises:
         OpenSearchError: The name belongs to an ordinary index or an alias.
     """
-    try:
-        found = client.request("GET", f"/_data_stream/{name}")["data_streams"]
-    except NotFoundError:
+    found = find_stream(client, name)
+    if found is None:
         return None
-    if not found:
-        raise OpenSearchError(
-            f"{name!r} is an ordinary index or alias, not a data stream (events may have been written before the"
-            " set-up): keep what it holds by reindexing it into another index, delete it, and set up again."
-        )
-    indices = tuple(index["index_name"] for index in found[0]["indices"])
+    indices = names_of_backing_indices(found)
     about = client.request("GET", f"/{indices[-1]}")[indices[-1]]
     return Stream(
         name=name,
-        template=str(found[0].get("template", "")),
+        template=str(found.get("template", "")),
         backing_indices=indices,
         mapping_version=int(about["mappings"].get("_meta", {}).get("version", 0)),
         append_only=about["settings"]["index"].get("append_only", {}).get("enabled") == "true",
-        health=str(found[0].get("status", "")).lower(),
+        health=str(found.get("status", "")).lower(),
     )
 
 
@@ -156,16 +151,25 @@ def _notes(able: Capabilities, *, append_only: bool) -> Iterator[str]:
         yield f"{NOT_APPEND_ONLY} {able.release} does not know how; 2.19 and newer do."
 
 
-def _retention_days(settings: Settings, policy: dict[str, Any] | None) -> int:
-    """Return the period that was asked for; where none was, a set-up must not shorten the one in force."""
-    asked = "retention_days" in settings.model_fields_set
-    return settings.retention_days if asked else kept_days(policy) or settings.retention_days
+def _policy(client: Client, plan: Blueprint, able: Capabilities, notes: list[str]) -> Step:
+    if not able.ism:
+        return Step("ISM policy", plan.policy_name, "left out", "the server has no Index State Management")
+    rivals = read_rivals(client, plan.stream)
+    if rivals and max(rivals.values()) >= plan.policy["policy"]["ism_template"][0]["priority"]:
+        strongest = max(rivals, key=lambda name: rivals[name])
+        notes.append(
+            f"The ISM policy {strongest!r} also matches {plan.stream!r}: this one has been given a higher priority."
+        )
+    return policy_step(plan, read_policy(client, plan.policy_name), rivals)
 
 
-def _policy(plan: Blueprint, found: dict[str, Any] | None, able: Capabilities) -> Step:
-    if able.ism:
-        return policy_step(plan, found)
-    return Step("ISM policy", plan.policy_name, "left out", "the server has no Index State Management")
+def _led_by_others(client: Client, plan: Blueprint, names: Sequence[str]) -> Iterator[str]:
+    for managed in explain(client, names):
+        if managed.policy not in {None, plan.policy_name}:
+            yield (
+                f"{managed.index} follows another policy, {managed.policy!r}, which may delete it early: POST"
+                f" _plugins/_ism/remove/{managed.index}, then set up again."
+            )
 
 
 def _templates(client: Client, plan: Blueprint, notes: list[str]) -> Iterator[Step]:
@@ -206,16 +210,6 @@ def _priority(plan: Blueprint, others: dict[str, Any], notes: list[str]) -> int:
         f"The index template {strongest!r} also matches {plan.stream!r}: this one has been given a higher priority."
     )
     return rivals[strongest] + 1
-
-
-def matches(pattern: str, name: str) -> bool:
-    """Return whether an index pattern matches *name*, as OpenSearch reads it: ``*`` is the only special character.
-
-    Example:
-        >>> matches("audit-*", "audit-events"), matches("audit-event?", "audit-events")
-        (True, False)
-    """
-    return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), name) is not None
 
 
 def _data_stream(plan: Blueprint, stream: Stream | None) -> Step:

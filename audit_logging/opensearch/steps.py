@@ -35,19 +35,14 @@ class Request:
             return
         if answer.get("acknowledged") is False:
             raise OpenSearchError(f"OpenSearch did not acknowledge {what} in time: run the set-up again.")
-        # Index State Management answers 200 and lists what it did not do; some of it another host has done.
-        undone = [item for item in answer.get("failed_indices") or () if not _is_done(item)]
-        if answer.get("failures") is True and undone:
-            reasons = "; ".join(f"{item['index_name']}: {item['reason']}" for item in undone)
-            raise OpenSearchError(f"OpenSearch did {what} only in part ({reasons}): run the set-up again.")
+        # Index State Management answers 200 and lists what it did not do.
+        if answer.get("failures") is True and (undone := self.undone(client, answer)):
+            raise OpenSearchError(f"OpenSearch did {what} only in part ({'; '.join(undone)}): run the set-up again.")
 
-
-_DONE = ("already has a policy", "does not have a policy to remove")
-"""What Index State Management says where an index is as it was asked to make it. Seen on 3.4.0."""
-
-
-def _is_done(failed: dict[str, Any]) -> bool:
-    return any(text in str(failed.get("reason")) for text in _DONE)
+    def undone(self, client: Client, answer: dict[str, Any]) -> list[str]:
+        """Return what *answer* lists as not done, in words."""
+        del client
+        return [f"{item['index_name']}: {item['reason']}" for item in answer.get("failed_indices") or ()]
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ period and what the server cannot do are put in.
 from __future__ import annotations
 
 import functools
+import re
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -84,6 +85,16 @@ def blueprint(stream: str = DEFAULT_STREAM, *, retention_days: int = 90, append_
         index_template=_load("index-template", stream),
         policy=_policy(stream, retention_days),
     )
+
+
+def matches(pattern: str, name: str) -> bool:
+    """Return whether an index pattern matches *name*, as OpenSearch reads it: ``*`` is the only special character.
+
+    Example:
+        >>> matches("audit-*", "audit-events"), matches("audit-event?", "audit-events")
+        (True, False)
+    """
+    return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), name) is not None
 
 
 def rollover_days(retention_days: int) -> int:

@@ -94,17 +94,19 @@ def verify(
     content_only: bool = False,
     believed: Any = (),
     retention_days: int = 90,
+    streams: Any = (),
     **view: Any,
 ) -> Verdict:
     """Verify documents, bytes or (id, bytes), in the order in which they come; doubles are looked up among them."""
     documents = [each if isinstance(each, tuple) else (None, each) for each in documents]
-    verification = Verification(keys, content_only=content_only)
+    verification = Verification(keys, content_only=content_only, streams=streams)
     for doc_id, document in documents:
         verification.add(document, doc_id)
     for document in believed:
         verification.believe(document)
     verification.settle(document for _, document in documents)
     view.setdefault("now", EPOCH + dt.timedelta(minutes=10, seconds=30))  # what others saw has had its time to arrive
+    view["periods"] = sorted(verification.claims.periods)
     return verification.verdict(View(retention=dt.timedelta(days=retention_days), keys=bool(keys), **view))
 
 

@@ -327,7 +327,7 @@ class TestSignatures:
 
 
 class TestRetention:
-    def seal(self, one, documents, **about):
+    def seal(self, one, documents, before=None, **about):
         seals = [read_sealed_event(document) for document in documents]
         writers = [
             {
@@ -336,6 +336,7 @@ class TestRetention:
                 "last": seals[-1].sequence,
                 "hash": seals[-1].hash,
                 "events": len(seals),
+                **({"before": before} if before else {}),
             }
         ]
         newest = seals[-1].time.replace("Z", "+00:00")
@@ -394,6 +395,89 @@ class TestRetention:
         two.write("audit.stopped", {})
         verdict = verify(one.written[30:] + two.written, now=EPOCH + dt.timedelta(days=91))
         assert found(verdict) == [("edited", 31)]
+
+    def test_a_seal_speaks_for_the_seals_of_earlier_indices_that_left_with_them(self):
+        one, two = self.spanning()
+        documents = one.written[30:] + two.written
+        late = EPOCH + dt.timedelta(days=91)
+        assert verify(documents, now=late).findings == ()
+        assert notes(verify(documents, now=late)) == {"retention": 30}
+        early = verify(documents, now=EPOCH + dt.timedelta(days=89))
+        assert [(each.kind, each.sequence, each.last) for each in early.findings] == [("deleted", 1, 30)]
+
+    def test_what_a_seal_says_of_earlier_indices_excuses_no_more_than_they_held(self):
+        one, two = self.spanning(events=7)
+        verdict = verify(one.written[30:] + two.written, now=EPOCH + dt.timedelta(days=91))
+        assert kinds(verdict.findings) == {"deleted"}
+        assert "3 of the events" in sentences(verdict.findings)
+
+    def test_what_follows_must_go_on_from_what_the_seal_says_of_earlier_indices(self):
+        one, two = self.spanning(hash="0" * 64)
+        verdict = verify(one.written[10:] + two.written, now=EPOCH + dt.timedelta(days=91))
+        assert found(verdict) == [("edited", 11)]
+
+    def spanning(self, **about):
+        """A writer whose first 10 events were in an index whose seal has left, and 20 more in the next one."""
+        one = author(1).life(50)
+        two = author(2, at=one.at).life(1, stop=False)
+        last = read_sealed_event(one.written[9])
+        newest = last.time.replace("Z", "+00:00")
+        before = {"first": 1, "last": 10, "hash": last.hash, "events": 10, "newest": newest, **about}
+        self.seal(two, one.written[10:30], before=before)
+        two.write("audit.stopped", {})
+        return one, two
+
+    @pytest.mark.parametrize("days", [80, 100, 370, 400])
+    def test_what_left_is_judged_by_the_period_of_its_time(self, days):
+        """90 days at first, 365 from day 95 on."""
+        one = author(1).life(50)
+        two = author(2, at=one.at).life(1, stop=False)
+        self.seal(two, one.written[:30])
+        self.apply(two, 90)
+        two.at = EPOCH + dt.timedelta(days=95)
+        self.apply(two, 365)
+        two.write("audit.stopped", {})
+        verdict = verify(one.written[30:] + two.written, now=EPOCH + dt.timedelta(days=days), retention_days=7)
+        assert (verdict.findings == ()) is (days > 90)
+
+    @pytest.mark.parametrize(("days", "lawful"), [(94, False), (200, False), (364, False), (366, True)])
+    def test_a_period_that_was_made_longer_in_time_excuses_nothing_before_its_end(self, days, lawful):
+        one = author(1).life(50)
+        two = author(2, at=one.at).life(1, stop=False)
+        self.seal(two, one.written[:30])
+        self.apply(two, 90)
+        two.at = EPOCH + dt.timedelta(days=50)
+        self.apply(two, 365)
+        two.write("audit.stopped", {})
+        verdict = verify(one.written[30:] + two.written, now=EPOCH + dt.timedelta(days=days))
+        assert (verdict.findings == ()) is lawful
+
+    def test_a_period_that_nobody_signed_or_of_another_stream_does_not_count(self):
+        for key, stream in ((None, "audit-events"), (OTHER.signing, "audit-events"), (KEYS.signing, "audit-more")):
+            one = author(1).life(50)
+            two = author(2, at=one.at).life(1, stop=False)
+            self.seal(two, one.written[:30], index=".ds-audit-events-000001")
+            two.write("audit.stopped", {})
+            forger = author(3, at=one.at, key=key)
+            self.apply(forger, 1, stream)
+            documents = one.written[30:] + two.written + forger.written
+            verdict = verify(documents, now=EPOCH + dt.timedelta(days=50), streams=["audit-events"])
+            assert ("deleted", 1) in found(verdict)
+
+    def apply(self, one, days, stream="audit-events"):
+        one.write("audit.retention_applied", {"stream": stream, "retention_days": days})
+
+    def test_a_dead_letter_among_what_left_was_in_no_index(self):
+        one = author(1).life(50)
+        letter = read_sealed_event(one.written[4])
+        two = author(2, at=one.at).life(1, stop=False)
+        told = {"writer": letter.writer, "sequence": letter.sequence, "hash": letter.hash}
+        two.write("audit.dead_lettered", {"dead_letter": told})
+        self.seal(two, one.written[:4] + one.written[5:30])
+        two.write("audit.stopped", {})
+        verdict = verify(one.written[30:] + two.written, now=EPOCH + dt.timedelta(days=91))
+        assert verdict.findings == ()
+        assert notes(verdict) == {"retention": 29, "dead_letters": 1}
 
     def test_a_dead_letter_is_a_note(self):
         one = author(1).life(5)

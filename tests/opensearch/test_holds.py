@@ -7,7 +7,7 @@ import gzip
 
 import pytest
 
-from audit_logging.errors import CredentialsError, FilterError, HoldError, NotFoundError
+from audit_logging.errors import FilterError, HoldError, NotFoundError, RefusedError
 from audit_logging.integrations.admin import hold_query
 from audit_logging.opensearch.holds import EVERYTHING, MAX_QUERY_BYTES, lock, new_hold, placing, releasing
 from audit_logging.opensearch.retention_verify import verify_plan
@@ -39,7 +39,7 @@ CASE = {"reason": "Case 12/2026", "person": "jane.doe"}
 def deletable(trail, number):
     try:
         trail.client.request("DELETE", f"/{trail.name(number)}")
-    except CredentialsError as error:
+    except RefusedError as error:
         return error.error_type != "cluster_block_exception"
     return True
 

@@ -87,7 +87,11 @@ def test_another_retention_replaces_exactly_the_policy_that_was_read_and_reaches
     since = len(front.seen)
     with with_days(managed, 365) as admin:
         report = admin.setup()
-        assert calls(front, since) == [("PUT", f"/policies/{stream}-retention"), ("POST", f"/change_policy/{index}")]
+        assert calls(front, since) == [
+            ("PUT", f"/policies/{stream}-retention"),
+            ("POST", f"/remove/{index}"),
+            ("POST", f"/add/{index}"),
+        ]
         assert report.steps[0].requests[0].params == {"if_seq_no": 1, "if_primary_term": 1}
         assert "1 moved to the changed policy" in report.steps[-1].detail
         states = ism.managed[index]["policy"]["states"]

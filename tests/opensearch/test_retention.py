@@ -28,7 +28,7 @@ def outlook(index, at, *, days=90, ism=False, archiving=False):
 
 
 def managed(policy="s-retention"):
-    return ManagedIndex("old", policy, None, stuck=False, trouble="")
+    return ManagedIndex("old", policy, None, None, stuck=False, trouble="")
 
 
 def test_an_index_leaves_when_the_period_has_passed_since_its_rollover_and_not_a_millisecond_before():

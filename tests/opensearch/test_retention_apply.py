@@ -5,15 +5,17 @@ from __future__ import annotations
 import datetime as dt
 import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
 
 from audit_logging.errors import NotFoundError, NotIndexedError, OpenSearchError, SettingsError
 from audit_logging.integrations.admin import AuditAdmin
+from audit_logging.opensearch.doctor import diagnose
 from audit_logging.opensearch.holds import lock
 from audit_logging.opensearch.retention_apply import Retention, RetentionReport
-from audit_logging.opensearch.retention_facts import days_in_force
+from audit_logging.opensearch.retention_period import days_in_force
 from audit_logging.opensearch.retention_verify import verify_plan
 from audit_logging.query.reader import AuditReader
 
@@ -274,7 +276,7 @@ def test_the_period_that_was_applied_stays_in_force_and_no_event_can_shorten_it(
     for days in (1, "x", None):
         trail.admin._record("audit.retention_applied", {"metadata": {"retention_days": days}})
         trail.client.request("POST", f"/{trail.stream}/_refresh")
-        assert days_in_force(trail.client, plain, ism=False) == 90
+        assert days_in_force(trail.client, plain, ism=False) == 365
     assert days_in_force(trail.client, plain.model_copy(update={"retention_days": 7}), ism=False) == 7
 
 
@@ -327,3 +329,59 @@ def test_a_clock_that_is_ahead_lets_nothing_leave(trail, monkeypatch):
 def test_a_period_that_makes_no_sense_is_refused(trail):
     with pytest.raises(SettingsError, match="retention_days"):
         trail.admin.apply_retention(retention_days=0)
+
+
+@pytest.fixture
+def beside_others(trail):
+    """A stream with a closed index, one whose metadata is blocked, and one that is neither; all rolled over."""
+    for user in ("u-1", "u-2", "u-3"):
+        trail.emit(user)
+        trail.roll_over()
+    trail.client.request("POST", f"/{trail.name(1)}/_close")
+    trail.client.request("PUT", f"/{trail.name(2)}/_settings", body={"index.blocks.metadata": True})
+    yield trail
+    with suppress(NotFoundError):  # it left
+        trail.client.request("PUT", f"/{trail.name(2)}/_settings", body={"index.blocks.metadata": False})
+
+
+def test_a_closed_and_a_blocked_index_are_named_and_the_others_get_on(beside_others):
+    trail = beside_others
+    report = trail.later(minutes=11).apply()
+    assert report.sealed == [trail.name(2), trail.name(3)]
+    assert any(trail.name(1) in note and "is closed" in note for note in report.notes)
+    closed, blocked = verify_plan(trail.plan(), None).problems
+    assert closed.startswith(f"{trail.name(1)}: it is closed")
+    assert blocked.startswith(f"{trail.name(2)}: its metadata is blocked")
+    report = trail.later(days=2).apply()
+    assert report.deleted == [trail.name(3)]
+    assert any(f"{trail.name(2)} stays: its metadata is blocked" in note for note in report.notes)
+    # As soon as they are what they were, they are sealed and leave like any other.
+    trail.client.request("POST", f"/{trail.name(1)}/_open", params={"wait_for_active_shards": 1})
+    trail.client.request("PUT", f"/{trail.name(2)}/_settings", body={"index.blocks.metadata": False})
+    report = trail.apply()
+    assert (report.sealed, report.notes) == ([trail.name(1)], [])
+    assert trail.later(minutes=1).apply().deleted + report.deleted == [trail.name(1), trail.name(2)]
+    assert verify_plan(trail.plan(), None).problems == ()
+
+
+def test_a_hold_that_only_a_closed_index_records_is_not_undone(trail):
+    trail.emit("u-1")
+    trail.roll_over()
+    hold = trail.admin.place_hold(reason="Case 12/2026", person="jane.doe", user_id="u-1").hold
+    trail.roll_over()
+    trail.client.request("POST", f"/{trail.name(2)}/_close")
+    report = trail.later(days=3).apply()
+    assert (report.unlocked, report.deleted) == ([], [])
+    trail.client.request("POST", f"/{trail.name(2)}/_open", params={"wait_for_active_shards": 1})
+    assert trail.plan().outlooks[0].kept == (f"on hold {hold.id}",)
+
+
+def test_the_doctor_names_a_closed_and_a_blocked_index(beside_others):
+    checks = [check for check in diagnose(beside_others.admin.settings).checks if check.name == "backing indices"]
+    assert [check.verdict for check in checks] == ["problem", "problem"]
+    assert beside_others.name(1) in checks[0].sentence
+    assert beside_others.name(2) in checks[1].sentence
+
+
+def test_a_set_up_beside_a_closed_and_a_blocked_index_goes_through(beside_others):
+    assert beside_others.admin.setup().steps[-1].outcome == "unchanged"

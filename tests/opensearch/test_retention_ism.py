@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 import pytest
 
 from audit_logging.errors import OpenSearchError
@@ -48,6 +50,10 @@ def changes(front, since):
     return [(method, path) for method, path in front.seen[since:] if method in {"PUT", "DELETE"} or BASE in path]
 
 
+def period(ism, index):
+    return ism.managed[index]["policy"]["states"][0]["transitions"][0]["conditions"]["min_rollover_age"]
+
+
 def followed(ism):
     return {index for index, told in ism.managed.items() if told["policy_id"]}
 
@@ -76,9 +82,43 @@ def test_another_period_reaches_the_policy_and_every_managed_index(managed, fron
     report = managed.apply_retention(retention_days=365)
     assert (report.policy, report.days) == ("updated", 365)
     assert "2 moved to the changed policy" in report.attached
-    assert ism.changed == [name(managed, 1), name(managed, 2)]
+    assert {period(ism, index) for index in ism.managed} == {"365d"}
     assert managed.verify_retention().plan.days == 365
     assert managed.verify_retention().problems == ()
+
+
+@pytest.mark.parametrize("told", [{"state": {"name": "expired"}}, {"transition_to": "expired"}])
+@pytest.mark.parametrize("days", [365, 90])
+def test_an_index_that_is_about_to_be_deleted_too_early_is_stopped(managed, ism, told, days):
+    """Its deletion had begun when the period became longer, or goes on under a copy that was changed since."""
+    policy = f"{managed.settings.stream}-retention"
+    ism.manage(name(managed, 1), policy, **told)
+    if days == 90:
+        [problem] = managed.verify_retention().problems
+        assert "is deleting it, though it may leave only on" in problem
+    report = managed.apply_retention(retention_days=days)
+    assert f"{1 if days == 90 else 2} moved to the changed policy" in report.attached
+    assert period(ism, name(managed, 1)) == f"{days}d"
+    assert ism.managed[name(managed, 1)]["state"] == {"name": "collecting"}
+    assert "transition_to" not in ism.managed[name(managed, 1)]
+    assert managed.verify_retention().problems == ()
+
+
+def test_an_index_whose_period_is_over_is_left_to_its_deletion(managed, ism, monkeypatch):
+    """Taken out again and again, it would never leave."""
+    ism.manage(name(managed, 1), f"{managed.settings.stream}-retention", state={"name": "expired"})
+    later = dt.datetime.now(dt.timezone.utc) + dt.timedelta(days=91)
+    monkeypatch.setattr(managed, "_now", lambda: later)
+    managed.apply_retention()
+    assert ism.managed[name(managed, 1)]["state"] == {"name": "expired"}
+
+
+def test_set_up_again_with_a_longer_period_stops_a_deletion_too(managed, ism):
+    ism.manage(name(managed, 1), f"{managed.settings.stream}-retention", state={"name": "expired"})
+    with AuditAdmin(settings=managed.settings.model_copy(update={"retention_days": 365})) as longer:
+        longer.setup()
+    assert period(ism, name(managed, 1)) == "365d"
+    assert ism.managed[name(managed, 1)]["state"] == {"name": "collecting"}
 
 
 def test_two_hosts_may_change_the_policy_at_once(managed, front, ism):
@@ -97,10 +137,19 @@ def test_two_hosts_may_change_the_policy_at_once(managed, front, ism):
 
 def test_a_managed_index_that_has_not_taken_the_change_over_is_told_of(managed, ism, monkeypatch):
     """It does so at its next run, minutes later."""
-    monkeypatch.setattr(ism, "manage", lambda *_: None)
+    copied_later = {"policy": None, "state": None}
+    monkeypatch.setattr(
+        ism, "manage", lambda index, policy_id: ism.managed.update({index: {"policy_id": policy_id, **copied_later}})
+    )
     report = managed.apply_retention(retention_days=30, wait_seconds=0.01)
     assert "2 backing indices take the policy over at their next run" in report.notes[0]
-    assert any("older version of the policy" in problem for problem in managed.verify_retention().problems)
+    assert managed.verify_retention().problems == ()
+
+
+def test_a_managed_index_with_an_older_policy_is_named(managed, ism):
+    ism.managed[name(managed, 1)]["policy"]["states"][0]["transitions"][0]["conditions"] = {"min_rollover_age": "7d"}
+    [problem] = managed.verify_retention().problems
+    assert "older version of the policy" in problem
 
 
 def test_a_hold_takes_the_index_out_of_management_before_it_locks_it(managed, front, ism):
@@ -143,8 +192,10 @@ def test_an_index_that_does_not_come_out_of_management_is_an_error(managed, ism,
     failed = {"index_name": name(managed, 1), "index_uuid": "u", "reason": "Failed to clean metadata"}
     refusal = {"updated_indices": 0, "failures": True, "failed_indices": [failed]}
     front._rules.insert(0, (f"{BASE}/remove/", lambda *_: (200, refusal)))
-    with pytest.raises(OpenSearchError, match="did not let go"):
+    with pytest.raises(OpenSearchError, match="did not let go") as refused:
         managed.place_hold(**CASE, user_id="u-1")
+    [hold] = managed.list_holds()
+    assert f"The hold {hold.id} is placed" in str(refused.value)
     assert any("Index State Management has it" in problem for problem in managed.verify_retention().problems)
 
 
@@ -215,6 +266,44 @@ def test_a_policy_that_somebody_deleted_does_not_shorten_the_period(managed, ism
     ism.policies.clear()
     report = managed.apply_retention(wait_seconds=0.01)
     assert report.days == 365
+
+
+@pytest.mark.parametrize("copies", [True, False])
+def test_a_set_up_does_not_shorten_the_period_of_a_policy_that_is_gone(managed, ism, copies):
+    """Both the copies of the indices and the trail tell it."""
+    managed.apply_retention(retention_days=365, wait_seconds=0.01)
+    ism.policies.clear()
+    if not copies:
+        ism.managed.clear()
+    managed.setup()
+    policy = ism.policies[f"{managed.settings.stream}-retention"]["policy"]
+    assert policy["states"][0]["transitions"][0]["conditions"] == {"min_rollover_age": "365d"}
+
+
+def test_a_policy_of_others_with_a_higher_priority_gets_no_new_index(managed, ism):
+    stream = managed.settings.stream
+    theirs = {"ism_template": [{"index_patterns": ["*"], "priority": 600}], "default_state": "gone", "states": []}
+    ism.policies["theirs"] = {"_id": "theirs", "policy": theirs}
+    report = managed.setup()
+    assert any("'theirs' also matches" in note for note in report.notes)
+    assert ism.policies[f"{stream}-retention"]["policy"]["ism_template"][0]["priority"] == 601
+    assert managed.verify_retention().problems == ()
+    assert not managed.setup().changed
+    assert managed.apply_retention().policy == "unchanged"
+    ism.attach_new(name(managed, 3), stream)
+    assert ism.managed[name(managed, 3)]["policy_id"] == f"{stream}-retention"
+
+
+def test_an_index_that_others_attached_meanwhile_is_not_taken_for_ours(managed, ism):
+    """Index State Management says the same of both: the index already has a policy."""
+    ism.managed.pop(name(managed, 1))
+    before = [dict(ism.managed)] * 2
+    ism.manage(name(managed, 1), "theirs")
+    ism._before = before
+    with pytest.raises(OpenSearchError, match="it follows another policy, theirs"):
+        managed.setup()
+    report = managed.setup()
+    assert any("follows another policy, 'theirs'" in note for note in report.notes)
 
 
 @pytest.mark.parametrize(

@@ -59,3 +59,57 @@ def test_what_decides_over_deletion_is_signed(trail, event_type):
     hits = trail.client.request("POST", f"/{trail.stream}/_search", body=body)["hits"]["hits"]
     assert hits
     assert all("signature" in hit["_source"]["audit"]["integrity"] for hit in hits)
+
+
+def pass_days(trail, days):
+    """Let days pass with a daily apply, and a second one once what was rolled over has settled."""
+    for day in range(days):
+        trail.emit(f"u-{day}")
+        trail.later(hours=24).apply()
+        trail.later(minutes=11).apply()
+
+
+def test_a_writer_that_outlives_the_seals_of_its_first_indices_loses_nothing(trail, client):
+    """The administrator's own chain runs through all of them."""
+    pass_days(trail, 6)
+    assert int(trail.indices()[0]) > 4, "indices have left, and those that held their seals"
+    report = verified(trail, client)
+    assert report.findings == ()
+    assert {note.kind: note.count for note in report.notes}["retention"] > 6
+
+
+def test_a_seal_tells_of_its_writers_what_the_earlier_ones_told(trail, client):
+    pass_days(trail, 3)
+    body = {"query": {"term": {"event.action": "audit.index_sealed"}}, "size": 100}
+    client.request("POST", f"/{trail.stream}/_refresh")
+    seals = client.request("POST", f"/{trail.stream}/_search", body=body)["hits"]["hits"]
+    told = [
+        each["before"] for hit in seals for each in hit["_source"]["audit"]["metadata"]["writers"] if "before" in each
+    ]
+    assert told
+    for each in told:
+        assert each.keys() == {"first", "last", "hash", "events", "newest"}
+        assert each["first"] == 1
+        assert each["events"] == each["last"]
+
+
+@pytest.mark.parametrize("setting", [1, 90, 365])
+def test_the_period_that_was_applied_counts_and_no_setting(trail, client, setting):
+    pass_days(trail, 2)
+    trail.admin.close()
+    client.request("POST", f"/{trail.stream}/_refresh")
+    with AuditReader(settings=trail.admin.settings.model_copy(update={"retention_days": setting})) as reader:
+        assert reader.verify().findings == ()
+        assert reader.verify(from_last=True).findings == ()
+
+
+def test_what_was_deleted_by_hand_within_the_applied_period_is_found(trail, client):
+    """Whatever period the one who verifies has set."""
+    trail.days = 12
+    trail.emit("u-1")
+    trail.roll_over()
+    trail.later(minutes=11).apply()
+    client.request("DELETE", f"/{trail.name(1)}")
+    trail.later(days=5)
+    report = verified(trail, client)
+    assert any("the retention period of" in finding.sentence for finding in report.findings)

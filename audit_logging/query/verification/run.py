@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, cast
 
 from audit_logging.errors import FilterError
-from audit_logging.integrity.claims import parse_time
+from audit_logging.integrity.claims import RETENTION_APPLIED, parse_time
 from audit_logging.integrity.finding import Note
 from audit_logging.integrity.heads import Heads
 from audit_logging.integrity.judgement import GRACE, View
@@ -152,10 +152,12 @@ class _Verifier:
         content_only = is_content_only(self.filter_)
         if not content_only:
             self.look_up(store, verification)
+            self._learn_periods(store, verification)
         verdict = verification.verdict(
             View(
                 now=now() if store.knows_all else _newest(verification),
                 retention=dt.timedelta(days=self.settings.retention_days),
+                periods=sorted(verification.claims.periods),
                 waiting=self.waiting,
                 keys=bool(self.keys),
                 from_start=self.filter_.since is None,
@@ -186,6 +188,12 @@ class _Verifier:
         heads = verification.heads()
         for start in range(0, len(heads), MOST_LOOKED_UP):
             verification.compare(document for _, document in store.under(heads[start : start + MOST_LOOKED_UP]))
+
+    def _learn_periods(self, store: Store, verification: Verification) -> None:
+        """Look up by which periods what is missing may have left: they may have been recorded at any time."""
+        if verification.claims.departed:
+            for _, document in store.of_type(RETENTION_APPLIED):
+                verification.learn(document)
 
     def _fill_up(self, store: Store, verification: Verification, *, from_start: bool) -> None:
         """Look up what is missing, and again for a while where it may arrive at this moment.

@@ -77,6 +77,10 @@ class Store(Protocol):
         """Yield whatever is stored within these stretches; nothing, where :meth:`all` had it all."""
         ...
 
+    def of_type(self, event_type: str) -> Iterator[Stored]:
+        """Yield every event of one of the library's own types, whether it is to be verified or not."""
+        ...
+
 
 class StoredInStream:
     """Events of a data stream as their bytes are stored, in the order of the server, which is the fastest.
@@ -129,6 +133,13 @@ class StoredInStream:
                 for page in pages:
                     yield from page.documents()
 
+    def of_type(self, event_type: str) -> Iterator[Stored]:
+        """Yield every event of one of the library's own types."""
+        query = all_of([{"term": {"event.action": event_type}}])
+        with self._view() as view, contextlib.closing(view.pages(query, MEAN_BYTES)) as pages:
+            for page in pages:
+                yield from page.documents()
+
     @contextlib.contextmanager
     def _view(self) -> Iterator[View]:
         try:
@@ -180,6 +191,13 @@ class StoredInFiles:
         """Yield nothing: what the files hold was read."""
         del stretches
         return iter(())
+
+    def of_type(self, event_type: str) -> Iterator[Stored]:
+        """Yield every event of one of the library's own types."""
+        wanted = event_type.encode()
+        for document in self._lines(None):
+            if wanted in document:
+                yield None, document
 
     def _lines(self, progress: Progress | None) -> Iterator[bytes]:
         sizes = [_size_of(path) for path in self._paths]
