@@ -39,14 +39,15 @@ def filter_options(command: Command) -> Command:
 
 @contextmanager
 def open_reader(settings: Settings) -> Iterator[AuditReader]:
-    """Open a reader; where reading is recorded, the record goes to the stream that is read."""
+    """Open a reader. The record of a reading goes to the stream that is read; of a restored one, to the live stream."""
     from audit_logging.query.reader import AuditReader
 
     if settings.audit_searches:
         from audit_logging.capture.configuration import configure
+        from audit_logging.query.access import live_stream
 
         given = {name: getattr(settings, name) for name in settings.model_fields_set}
-        configure(replace=True, **{**given, "console": False})
+        configure(replace=True, **{**given, "console": False, "stream": live_stream(settings.stream)})
     with AuditReader(settings=settings) as reader:
         yield reader
 

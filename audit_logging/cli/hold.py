@@ -65,12 +65,13 @@ def place(*, settings: Settings, where: Filter, reason: str, person: str, as_jso
     conditions = {name: value for name, value in where if value is not None}
     with AuditAdmin(settings=settings) as admin:
         report = admin.place_hold(reason=reason, person=person, **conditions)
+        covers = admin.readable(report.hold).covers
     if as_json:
         _print_json(report)
         return
     _print_summary(report)
     held = f"it keeps {', '.join(report.indices)}" if report.indices else "nothing there matches yet"
-    click.echo(f"Hold {report.hold.id} is in force for {printable(report.hold.covers)}; {held}.")
+    click.echo(f"Hold {report.hold.id} is in force for {printable(covers)}; {held}.")
 
 
 @hold.command("list")
@@ -87,7 +88,7 @@ def list_(*, settings: Settings, everything: bool, as_json: bool) -> None:
     from audit_logging.integrations.admin import AuditAdmin
 
     with AuditAdmin(settings=settings) as admin:
-        holds = [one for one in admin.list_holds() if one.active or everything]
+        holds = [admin.readable(one) for one in admin.list_holds() if one.active or everything]
     if as_json:
         print_json({"holds": [hold_as_json(one) for one in holds]})
         return

@@ -56,10 +56,13 @@ def plan(*, settings: Settings, retention_days: int | None, at: str | None, as_j
       audit-logging retention plan
       audit-logging retention plan --retention-days 365 --at 30d
     """
+    from dataclasses import replace
+
     from audit_logging.integrations.admin import AuditAdmin
 
     with AuditAdmin(settings=_with_days(settings, retention_days)) as admin:
         found = admin.retention_plan(at=None if at is None else _moment(at))
+        found = replace(found, holds=tuple(admin.readable(hold) for hold in found.holds))
     if as_json:
         print_json(plan_as_json(found))
         return

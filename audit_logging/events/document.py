@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from audit_logging.errors import InvalidEventError
 from audit_logging.events.bounds import fit
 from audit_logging.events.identity import clock_problem, new_identity
+from audit_logging.events.imitations import escape, escape_facts, imitates, is_escaped
 from audit_logging.events.models import CommonFields
 from audit_logging.events.stamps import Stamps
 from audit_logging.events.values import PlainValues, add_unique, text
@@ -172,7 +173,7 @@ class DocumentBuilder:
         document, invalid = self._draw(name, facts, event_id, moment, origin)
         if invalid:
             self._report(name, invalid)
-        elif is_quick:
+        elif is_quick and not is_escaped(document.canonical):
             self._stamps.learn(name, facts, event_id, moment, document.canonical)
         return document
 
@@ -185,7 +186,10 @@ class DocumentBuilder:
         """Do what :meth:`build` does, the exact way; also return the names of what did not validate."""
         known = self._catalogue.get(name)
         plain = self._own if known.internal else self._plain
-        valid, extra, invalid = _validate(known, plain.of_mapping(facts))
+        given = plain.of_mapping(facts)
+        if imitates(orjson.dumps(given)):
+            given = escape_facts(given, internal=known.internal)
+        valid, extra, invalid = _validate(known, given)
         if self._privacy is not None:
             self._privacy.apply(name, valid, extra)
         return self._assemble(known, (valid, extra, invalid), event_id, moment, origin), invalid
@@ -258,7 +262,7 @@ class DocumentBuilder:
             if value is None:
                 node.pop(path[-1], None)
             else:
-                node[path[-1]] = self._plain.of(value)
+                node[path[-1]] = escape(self._plain.of(value))
 
     def _report(self, event_type: str, invalid: tuple[str, ...]) -> None:
         if self._strict:

@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import datetime as dt
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from audit_logging.capture.trail import Trail
 from audit_logging.errors import HoldError, OpenSearchError
+from audit_logging.events.imitations import escape
 from audit_logging.integrations.erasure import Erasure, erase
 from audit_logging.opensearch import admin
 from audit_logging.opensearch.archive import Archive
-from audit_logging.opensearch.holds import EVERYTHING, PLACED, QUARANTINED, RELEASED, new_hold, placing, releasing
+from audit_logging.opensearch.holds import (
+    EVERYTHING,
+    PLACED,
+    QUARANTINED,
+    RELEASED,
+    new_hold,
+    placing,
+    releasing,
+    search,
+)
 from audit_logging.opensearch.retention_apply import DEFAULT_WAIT_SECONDS
 from audit_logging.opensearch.retention_seal import read_seals
+from audit_logging.privacy.policy import privacy_policy
 from audit_logging.privacy.redaction import SecretKeys
 from audit_logging.privacy.secrets import SecretText
 from audit_logging.query.dsl import all_of, any_of, query_of
@@ -25,7 +36,7 @@ from audit_logging.query.reader import AuditReader
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from audit_logging.opensearch.holds import Hold
     from audit_logging.opensearch.retention_apply import RetentionReport
@@ -132,8 +143,11 @@ class AuditAdmin(admin.AuditAdmin):
             >>> with AuditAdmin() as admin:  # doctest: +SKIP
             ...     admin.place_hold(reason="Case 12/2026", person="jane.doe", user_id="u-42", until="2026-03-01")
         """
-        query, covers = hold_query(Filter.of(**conditions), self.settings)
-        hold = new_hold(self._without_secrets(reason), person, query, self._without_secrets(covers))
+        where = Filter.of(**conditions)
+        query, covers = hold_query(
+            where, self.settings, mask=self._without_secrets, also_plain=self._holds_plain(where)
+        )
+        hold = new_hold(self._without_secrets(reason), person, query, covers)
         retention = self._retention()
         retention.plan()  # what cannot be looked at cannot be held: nothing is recorded then
         self._record(PLACED, placing(hold))
@@ -142,6 +156,11 @@ class AuditAdmin(admin.AuditAdmin):
         assert report.plan is not None
         held = tuple(outlook.index.name for outlook in report.plan.outlooks if hold.id in outlook.index.holds)
         return HoldReport(hold, held, report)
+
+    def readable(self, hold: Hold) -> Hold:
+        """Return *hold* with what it covers readable, where the key store is here; erased values stay so."""
+        fields = ProtectedFields.of(self.settings)
+        return hold if fields is None else replace(hold, covers=fields.open(hold.covers))
 
     def release_hold(self, hold_id: str, *, reason: str, person: str) -> HoldReport:
         """Release a hold. What no other hold keeps leaves when retention is applied next.
@@ -200,6 +219,11 @@ class AuditAdmin(admin.AuditAdmin):
             return text
         return SecretText(SecretKeys(self.settings.redact_keys), self.settings.redact_patterns).mask(text)
 
+    def _holds_plain(self, where: Filter) -> bool:
+        """Whether values that *where* names are stored as they are: from before they were protected."""
+        body = {"query": query_of(where.at(self._now())), "size": 0, "track_total_hits": 1}
+        return bool(search(self._client, self.settings.stream, body)["hits"]["total"]["value"])
+
     def _sealed_writers(self, uuid: str) -> list[dict[str, Any]] | None:
         self._client.request("POST", f"/{self.settings.stream}/_refresh")
         seal = read_seals(self._client, self.settings.stream, [uuid]).get(uuid)
@@ -217,8 +241,16 @@ def _said_of(hold_id: str, what: str) -> Iterator[None]:
         raise OpenSearchError(f"The hold {hold_id} {what}: {error} Run `audit-logging retention apply`.") from error
 
 
-def hold_query(where: Filter, settings: Settings) -> tuple[dict[str, Any], str]:
-    """Return what a hold covers, as query and for people.
+def hold_query(
+    where: Filter, settings: Settings, *, mask: Callable[[str], str] = str, also_plain: bool = True
+) -> tuple[dict[str, Any], str]:
+    """Return what a hold covers, as query and for people. Both are recorded.
+
+    Args:
+        where: What to keep.
+        settings: Which fields are protected, and the keys.
+        mask: Returns a text without the secrets in it.
+        also_plain: Whether values of protected fields are stored as they are, too. Else the query does not hold them.
 
     Raises:
         HoldError: Fields of the events are protected, and their keys are not here: the hold would miss events.
@@ -238,13 +270,15 @@ def hold_query(where: Filter, settings: Settings) -> tuple[dict[str, Any], str]:
     others = query_of(fixed.model_copy(update=dict.fromkeys(_TIMES)))
     clauses = [times] if any(name in given for name in _TIMES) else []
     if others != EVERYTHING:
-        others = _protected(others, settings)
+        others = _protected(others, settings, also_plain=also_plain)
         clauses.append(any_of([others, {"term": {"event.action": QUARANTINED}}]))
-    return all_of(clauses), ", ".join(f"{name} {_shown(value)}" for name, value in given.items())
+    told, policy = _each_text(fixed.given(), lambda text: escape(mask(text))), privacy_policy(settings)
+    told = told if policy is None else policy.protect_filter(told)
+    return all_of(clauses), ", ".join(f"{name} {_shown(value)}" for name, value in told.items())
 
 
-def _protected(query: dict[str, Any], settings: Settings) -> dict[str, Any]:
-    """Return *query* such that it also finds values that are protected in the stream."""
+def _protected(query: dict[str, Any], settings: Settings, *, also_plain: bool) -> dict[str, Any]:
+    """Return *query* such that it finds values that are protected in the stream."""
     if not settings.erasable_fields | settings.pseudonym_fields:
         return query
     fields = ProtectedFields.of(settings)
@@ -253,11 +287,17 @@ def _protected(query: dict[str, Any], settings: Settings) -> dict[str, Any]:
             f"Fields of the events are protected, and their keys are not here ({settings.subject_keys_path}), so that a"
             " hold with filters would miss events: place it where they are, or hold a time range or the whole stream."
         )
-    asked: dict[str, Any] = dict(fields.asked({"query": query})["query"])
+    asked: dict[str, Any] = dict(fields.asked({"query": query}, also_plain=also_plain)["query"])
     return asked
 
 
+def _each_text(value: Any, change: Callable[[str], str]) -> Any:
+    if isinstance(value, dict):
+        return {name: _each_text(member, change) for name, member in value.items()}
+    if isinstance(value, list):
+        return [_each_text(member, change) for member in value]
+    return change(value) if isinstance(value, str) else value
+
+
 def _shown(value: Any) -> str:
-    if isinstance(value, dt.datetime):
-        return value.isoformat()
-    return " or ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return " or ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -13,6 +13,7 @@ import orjson
 from audit_logging.errors import ArchiveError, OpenSearchError
 from audit_logging.opensearch.archive import archived_file, read_lines, verify_archive
 from audit_logging.opensearch.setup import carry_out, plan_setup
+from audit_logging.opensearch.templates import RESTORED
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from audit_logging.opensearch.client import Client
     from audit_logging.settings import Settings
 
-MARK: Final = "-restored-"
 """Stands in the name of every restored stream, so that none can be mistaken for the trail itself."""
 
 BATCH_BYTES: Final = 5_000_000
@@ -95,7 +95,7 @@ def restore(
 def _restored_stream(manifests: list[Manifest], name: str | None) -> str:
     if len({manifest.stream for manifest in manifests}) != 1:
         raise ArchiveError("These archives are of several streams: restore one stream at a time.")
-    stream = f"{manifests[0].stream}{MARK}{name or manifests[0].index.rpartition('-')[2]}"
+    stream = f"{manifests[0].stream}{RESTORED}{name or manifests[0].index.rpartition('-')[2]}"
     if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,200}", stream):
         raise ArchiveError(f"{stream!r} cannot be the name of a stream: choose another with --name.")
     return stream

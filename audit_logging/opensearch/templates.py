@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -51,6 +51,10 @@ class Blueprint:
     def policy_name(self) -> str:
         """Name of the ISM policy."""
         return policy_name(self.stream)
+
+
+RESTORED: Final = "-restored-"
+"""Stands in the name of a stream that an archive was restored into, behind that of the stream it came from."""
 
 
 def policy_name(stream: str) -> str:

@@ -26,6 +26,16 @@ _SUBJECTS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Whose key a keyword is sealed under: the first of these that the event has. For all others it is the actor's."""
 
+_OWN: Final = "audit."
+"""What the names of the library's own event types begin with."""
+
+_NEGATION: Final = "not_"
+_CONDITIONS: Final[Mapping[str, tuple[str, ...]]] = {"user": ("user_id", "user_name")}
+"""The keywords that a condition of a filter looks in, where it is not called as they are."""
+
+_PERSONS: Final = frozenset({"user_id", "target_user_id", "effective_user_id"})
+"""Conditions whose values name the person whose key protects them."""
+
 
 def open_protection(settings: Settings) -> Protection:
     """Return what seals and opens values with the key store of *settings*.
@@ -82,7 +92,11 @@ class PrivacyPolicy:
 
     def concerns(self, event_type: str, names: Collection[str]) -> bool:
         """Tell whether :meth:`apply` could change an event of that type with those keywords."""
-        return event_type in self._allowed or not self.names.isdisjoint(names)
+        return (
+            event_type in self._allowed
+            or not self.names.isdisjoint(names)
+            or (bool(self.names) and event_type.startswith(_OWN))
+        )
 
     def apply(self, event_type: str, valid: dict[str, Any], extra: dict[str, Any]) -> None:
         """Protect an event's keywords, in place.
@@ -103,12 +117,37 @@ class PrivacyPolicy:
         for bag in (valid, *bags):
             for name in self.names & bag.keys():
                 bag[name] = self._protected(bag[name], name, whose(name))
+        if metadata and event_type.startswith(_OWN) and isinstance(metadata.get("filter"), dict):
+            metadata["filter"] = self.protect_filter(metadata["filter"])
+        person = whose("target_user_id") or whose("user_id")
         for change in valid.get("changes") or ():
-            if change.get("field") in self.names:
-                person = whose("target_user_id") or whose("user_id")
-                for side in ("before", "after"):
-                    if side in change:
-                        change[side] = self._protected(change[side], change["field"], person)
+            for side in {"before", "after"} & change.keys() if change.get("field") in self.names else ():
+                change[side] = self._protected(change[side], change["field"], person)
+
+    def protect_filter(self, conditions: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the conditions of a filter with their values protected like the fields that they look in.
+
+        A value that names a person is sealed under that person's key. Of any other it is not known whose key that
+        would be, so that it becomes a pseudonym: it can be recognised by whoever has the key store, and not read.
+
+        Args:
+            conditions: As plain JSON values.
+        """
+        return {name: self._condition(name.removeprefix(_NEGATION), value) for name, value in conditions.items()}
+
+    def _condition(self, name: str, value: Any) -> Any:
+        if name == "metadata" and isinstance(value, dict):
+            return {path: self._condition(path.partition(".")[0], each) for path, each in value.items()}
+        # Free text may hold any of them.
+        if name != "text" and self.names.isdisjoint(_CONDITIONS.get(name, (name,))):
+            return value
+        if isinstance(value, list):
+            return [self._condition(name, each) for each in value]
+        if not isinstance(value, str) or self._protection is None:
+            return value
+        if name in _PERSONS & self._erasable:
+            return self._protection.seal(value, subject=value)
+        return self._protection.pseudonym(value)
 
     @staticmethod
     def _subject_of(valid: Mapping[str, Any]) -> Callable[[str], str | None]:

@@ -32,7 +32,6 @@ ERASED: Final = "[erased]"
 """What a protected value is read as when its key was destroyed."""
 
 _NONCE_BYTES: Final = 12
-_PSEUDONYM: Final = re.compile(r"p-[0-9a-f]{24}")
 _PROTECTED: Final = re.compile(r"enc:1:([0-9a-f]{24}):([0-9a-f]{24}):([A-Za-z0-9_-]{38,})")
 
 
@@ -71,9 +70,7 @@ class Protection:
         self._aead_of = lru_cache(maxsize=1000)(AESGCM)
 
     def seal(self, value: str, *, subject: str) -> str:
-        """Return *value* so that only the key of *subject* opens it; what is sealed already stays as it is."""
-        if value.startswith(PREFIX) and _PROTECTED.fullmatch(value):
-            return value
+        """Return *value* so that only the key of *subject* opens it, whatever it looks like."""
         person = self.person_token(subject)
         key = self._keys.key(person)
         plain = value.encode()
@@ -84,7 +81,7 @@ class Protection:
 
     def pseudonym(self, value: str) -> str:
         """Return a name for *value* that is always the same, and that only the key store could lead back to it."""
-        return value if _PSEUDONYM.fullmatch(value) else f"p-{self._keys.token(f'pseudonym {value}')}"
+        return f"p-{self._keys.token(f'pseudonym {value}')}"
 
     def open(self, text: str) -> str:
         """Return *text* with every protected value in it readable, or ``[erased]`` where the key is gone."""

@@ -5,11 +5,23 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from audit_logging.opensearch.templates import RESTORED
+
 if TYPE_CHECKING:
     from audit_logging.query.questions import Asked
     from audit_logging.settings import Settings
 
 SEARCHED = "audit.searched"
+
+
+def live_stream(stream: str) -> str:
+    """Return the stream that takes the record of a reading: a restored archive takes nothing, and the live one does.
+
+    Example:
+        >>> live_stream("audit-events-restored-000001"), live_stream("audit-events")
+        ('audit-events', 'audit-events')
+    """
+    return stream.partition(RESTORED)[0]
 
 
 def record_search(asked: Asked, settings: Settings) -> None:

@@ -39,9 +39,14 @@ class ProtectedFields:
             return None
         return cls(settings)
 
-    def asked(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return a request's body that also finds protected values."""
-        return {**body, "query": self._found(body["query"])} if "query" in body else body
+    def asked(self, body: Mapping[str, Any], *, also_plain: bool = True) -> Mapping[str, Any]:
+        """Return a request's body that finds protected values.
+
+        Args:
+            body: The body.
+            also_plain: Whether it finds the same values where they are stored as they are, too.
+        """
+        return {**body, "query": self._found(body["query"], also_plain)} if "query" in body else body
 
     def answered(self, answer: Answer) -> Answer:
         """Return an answer whose events are readable; what was erased is read as ``[erased]``."""
@@ -54,20 +59,20 @@ class ProtectedFields:
         """Return *text* readable."""
         return self._protection.open(text)
 
-    def _found(self, query: Any) -> Any:
+    def _found(self, query: Any, also_plain: bool) -> Any:
         if isinstance(query, list):
-            return [self._found(part) for part in query]
+            return [self._found(part, also_plain) for part in query]
         if not isinstance(query, dict):
             return query
         for kind in ("term", "terms"):
             if set(query) == {kind} and len(query[kind]) == 1:
-                return self._alternatives(query, *next(iter(query[kind].items())))
-        return {key: self._found(part) for key, part in query.items()}
+                return self._alternatives(query, also_plain, *next(iter(query[kind].items())))
+        return {key: self._found(part, also_plain) for key, part in query.items()}
 
-    def _alternatives(self, query: Query, field: str, given: Any) -> Query:
+    def _alternatives(self, query: Query, also_plain: bool, field: str, given: Any) -> Query:
         if field not in self._fields:
             return query
-        parts = [query]
+        parts = [query] if also_plain else []
         for value in given if isinstance(given, list) else [given]:
             token = self._protection.value_token(str(value))
             parts.append({"wildcard": {field: {"value": f"{PREFIX}*:{token}:*"}}})

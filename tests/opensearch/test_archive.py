@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import stat
+import subprocess
+import sys
 
 import pytest
 
@@ -253,3 +256,25 @@ def test_archives_of_several_streams_and_impossible_names_are_refused(trail, arc
         trail.admin.restore_archive([archived, path])
     with pytest.raises(ArchiveError, match="cannot be the name of a stream"):
         trail.admin.restore_archive([archived], name="Case 12")
+
+
+def test_readings_of_a_restored_archive_are_recorded_in_the_live_stream(trail, archived, settings, tmp_path):
+    """The restored one takes nothing, so that they would wait in the spool for ever."""
+    stream = trail.admin.restore_archive([archived]).stream
+    restored = settings.model_copy(update={"stream": stream, "audit_exports": True, "audit_verifications": True})
+    with AuditReader(settings=restored) as reader:
+        reader.export(tmp_path / "restored.ndjson")
+        reader.verify()
+    arguments = ["search", "--user-id", "u-1", "--stream", stream]
+    environment = {**os.environ, "AUDIT_HOME": str(settings.home), "AUDIT_AUDIT_SEARCHES": "true"}
+    environment |= {"AUDIT_OPENSEARCH_URL": settings.opensearch_url[0]}
+    command = [sys.executable, "-m", "audit_logging", *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60)
+    assert "u-1" in done.stdout
+    trail.client.request("POST", f"/{trail.stream}/_refresh")
+    recorded = {
+        action: [facts["resource"] for facts in trail.recorded(action)]
+        for action in ("audit.exported", "audit.verified", "audit.searched")
+    }
+    assert recorded == {action: [stream] for action in recorded}
+    assert not list((settings.spool_path / stream).glob("*")), "nothing waits that no stream takes"

@@ -56,11 +56,14 @@ class TestSealing:
         assert first == again != other
         assert first.split(":")[3] == other.split(":")[3] == protection.value_token("bob@example.com")
 
-    def test_what_is_sealed_already_stays_as_it_is(self, protection):
-        """Events may pass twice, through an import for example."""
+    def test_what_looks_sealed_is_sealed_like_anything_else(self, protection):
+        """Whoever may choose a name must not become the person whose sealed name that is."""
         sealed = protection.seal("bob", subject="u-1")
-        assert protection.seal(sealed, subject="u-2") == sealed
+        twice = protection.seal(sealed, subject="u-2")
+        assert protection.open(twice) == sealed
+        assert protection.value_token("bob") not in twice
         assert protection.open(protection.seal("enc:1:", subject="u-1")) == "enc:1:"
+        assert protection.pseudonym(protection.pseudonym("bob")) != protection.pseudonym("bob")
 
     def test_an_altered_text_is_not_opened(self, protection):
         """Nor one whose token was changed: it would be found by a search for another value."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from audit_logging.capture.configuration import configured_trail
 from audit_logging.capture.processors import merge_context
 from audit_logging.capture.trail import Trail
+from audit_logging.query.access import live_stream
 from audit_logging.query.export.manifest import exporter
 
 if TYPE_CHECKING:
@@ -42,9 +43,10 @@ def emit_exported(
     if failure is not None:
         facts |= {"outcome": "failure", "reason": f"ended early: {failure}"}
     trail = configured_trail()
-    if trail is not None and trail.settings.stream == settings.stream:
+    stream = live_stream(settings.stream)
+    if trail is not None and trail.settings.stream == stream:
         return trail.emit(EXPORTED, facts, "disk")
-    own = Trail(settings.model_copy(update={"console": False}))
+    own = Trail(settings.model_copy(update={"console": False, "stream": stream}))
     try:
         return own.emit(EXPORTED, facts, "disk")
     finally:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from audit_logging.capture.configuration import configured_trail
 from audit_logging.capture.trail import Trail
 from audit_logging.errors import AuditError
-from audit_logging.query.access import reader_identity
+from audit_logging.query.access import live_stream, reader_identity
 
 if TYPE_CHECKING:
     from audit_logging.query.filter import Filter
@@ -36,10 +36,11 @@ def record_verification(report: VerifyReport, filter_: Filter, settings: Setting
     facts = {**reader_identity(settings), **_facts(report, filter_, settings, from_last=from_last)}
     trail = configured_trail()
     try:
-        if trail is not None and trail.settings.stream == settings.stream:
+        stream = live_stream(settings.stream)
+        if trail is not None and trail.settings.stream == stream:
             trail.emit(VERIFIED, facts, "process")
             return
-        own = Trail(settings.model_copy(update={"console": False}))
+        own = Trail(settings.model_copy(update={"console": False, "stream": stream}))
         try:
             own.emit(VERIFIED, facts, "process")
         finally:

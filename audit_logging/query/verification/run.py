@@ -18,7 +18,7 @@ from audit_logging.integrity.judgement import GRACE, View
 from audit_logging.integrity.keys import TrustedKeys
 from audit_logging.integrity.sealed_event import read_sealed_event
 from audit_logging.integrity.verification import Verification
-from audit_logging.opensearch.archive_restore import MARK
+from audit_logging.query.access import live_stream
 from audit_logging.query.dsl import query_of, timestamp
 from audit_logging.query.filter import Filter
 from audit_logging.query.questions import now
@@ -70,7 +70,7 @@ def verify_stream(
     waiting = waiting_here(settings)
     known = [*kept_elsewhere(settings, checkpoints), *kept_here(settings, waiting)]
     # A restored archive is read under a name of its own, which begins with that of the stream it came from.
-    streams = (settings.stream, settings.stream.partition(MARK)[0])
+    streams = (settings.stream, live_stream(settings.stream))
     verifier = _Verifier(settings, filter_, trusted_keys(settings, public_keys), known, streams, waiting)
     if from_last:
         report = verifier.go_on(requests, progress)
