@@ -17,6 +17,7 @@ Kind = Literal[
     "checkpoint_missing",
     "unknown_key",
     "unfinished",
+    "mapping_changed",
 ]
 """What was done to the trail.
 
@@ -43,6 +44,8 @@ Kind = Literal[
     Events are signed by a key that is not trusted.
 ``unfinished``
     A writer neither ended nor signed anything for longer than it may be silent.
+``mapping_changed``
+    Backing indices have a mapping or a setting by which searches show other events than are stored.
 """
 
 
@@ -84,7 +87,7 @@ class Note:
 
     Attributes:
         kind: ``copies``, ``retention``, ``quarantined``, ``dead_letters``, ``unsigned``, ``under_way``, ``no_keys``,
-            ``content_only`` or ``from_begin``.
+            ``content_only``, ``not_compared`` or ``from_begin``.
         count: Of how many events, or writers, it speaks.
         sentence: The same for people.
     """

@@ -22,7 +22,7 @@ from audit_logging.opensearch.settling import settled
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from audit_logging.opensearch.client import Client
+    from audit_logging.opensearch.client import Client, Params
 
 PLACED: Final = "audit.hold_placed"
 RELEASED: Final = "audit.hold_released"
@@ -196,7 +196,11 @@ def covered(client: Client, stream: str, hold: Hold, every: Iterable[str]) -> se
 
 def search(client: Client, stream: str, body: dict[str, Any]) -> dict[str, Any]:
     """Search in *stream*; an answer that would be partial is an error. Closed indices are left out."""
-    params = {"allow_partial_search_results": False, "ignore_unavailable": True}
+    params: Params = {
+        "allow_partial_search_results": False,
+        "ignore_unavailable": True,
+        "search_pipeline": "_none",  # a default one could hide a hold
+    }
     answer: dict[str, Any] = settled(lambda: client.request("POST", f"/{stream}/_search", params=params, body=body))
     return answer
 

@@ -56,7 +56,12 @@ def search_request(
 
     Shards that hold nothing within the query's time are skipped, and told as skipped, however few there are.
     """
-    whole = {"allow_partial_search_results": False, "pre_filter_shard_size": 1}
+    # A search pipeline that somebody made the default of an index could leave events out.
+    whole: dict[str, str | int | bool] = {
+        "allow_partial_search_results": False,
+        "pre_filter_shard_size": 1,
+        "search_pipeline": "_none",
+    }
     return Request("POST", f"/{stream}/_search", body, {**whole, **params}, most_bytes)
 
 

@@ -44,7 +44,7 @@ LARGEST_PAGE: Final = 5000
 MOST_INDICES: Final = 10_000
 """Backing indices that one export can read; more than a cluster should have."""
 
-_WHOLE: Final = {"allow_partial_search_results": False}
+_WHOLE: Final[dict[str, str | bool]] = {"allow_partial_search_results": False, "search_pipeline": "_none"}
 
 
 class ViewLostError(Exception):

@@ -23,6 +23,7 @@ from audit_logging.query.dsl import query_of, timestamp
 from audit_logging.query.filter import Filter
 from audit_logging.query.questions import now
 from audit_logging.query.verification.event import record_verification
+from audit_logging.query.verification.indices import read_differences
 from audit_logging.query.verification.report import VerifyReport
 from audit_logging.query.verification.stored import StoredInFiles, StoredInStream
 from audit_logging.query.verification.verified import Verified, load, read_shards, save
@@ -77,6 +78,8 @@ def verify_stream(
     else:
         store = StoredInStream(requests, settings.stream, query_of(filter_), progress)
         report = verifier.run(store, verifier.begin())
+    differences, notes = read_differences(requests.send, settings.stream, live_stream(settings.stream))
+    report = replace(report, findings=(*differences, *report.findings), notes=(*report.notes, *notes))
     if settings.audit_verifications:
         record_verification(report, filter_, settings, from_last=from_last)
     return report
