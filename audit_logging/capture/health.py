@@ -31,6 +31,7 @@ Kind = Literal[
     "lost",
     "stuck",
     "credentials",
+    "stream",
     "shipper stopped",
     "signing",
     "dead letters",
@@ -54,9 +55,9 @@ class Ailment:
         kind: ``disk`` (it is full, or may not be read or written), ``spool removed`` (now, or within the last minute),
             ``full`` and ``nearly full`` (the spool), ``lost`` (events of this process that were removed with it),
             ``stuck`` (events wait for over a minute and none is acknowledged), ``credentials`` (OpenSearch refuses
-            them), ``shipper stopped`` (none of its threads works, or the spool cannot be read), ``signing``
-            (checkpoints fail, or the key file is missing), ``dead letters``, ``damage`` (bytes in the spool that are
-            no whole events).
+            them), ``stream`` (it was not set up, or was deleted), ``shipper stopped`` (none of its threads works, or
+            the spool cannot be read), ``signing`` (checkpoints fail, or the key file is missing), ``dead letters``,
+            ``damage`` (bytes in the spool that are no whole events).
         sentence: What it is.
     """
 
@@ -184,6 +185,8 @@ def _shipping(shipper: Shipper | None, problem: str) -> Iterator[Ailment]:
         yield Ailment("stuck", f"A batch of events cannot be delivered: {shipper.batch_problem}. It is retried.")
     if shipper is not None and shipper.notices.credentials_refused:
         yield Ailment("credentials", f"OpenSearch refuses the credentials: {shipper.notices.last_problem}")
+    if shipper is not None and shipper.notices.stream_missing:
+        yield Ailment("stream", f"OpenSearch has no such stream: {shipper.notices.last_problem}")
 
 
 def _custody(custody: Custody) -> Iterator[Ailment]:

@@ -49,12 +49,14 @@ class Verdict(NamedTuple):
     Attributes:
         retry_after_seconds: How long the server asks us to stay away, if it does.
         elsewhere: Whether it was stored outside the stream.
+        forbidden: Whether the role may not write it.
     """
 
     fate: Fate
     reason: str
     retry_after_seconds: float | None = None
     elsewhere: bool = False
+    forbidden: bool = False
 
 
 # Errors that speak of the cluster's state or configuration and not of the document: they pass, or somebody mends them.
@@ -133,7 +135,7 @@ def _judge(item: dict[str, Any], wanted_id: str, backing: re.Pattern[str]) -> Ve
     if status == CONFLICT:
         return Verdict(Fate.CONFLICT, reason)
     if status == _TOO_MANY_REQUESTS or _passes(error):
-        return Verdict(Fate.RETRY, reason)
+        return Verdict(Fate.RETRY, reason, forbidden=_type_of(error) == "security_exception")
     if status >= _SERVER_ERROR:  # a primary may have stored it before it, or a replica, failed
         return Verdict(Fate.UNCERTAIN, reason)
     if status < _BAD_REQUEST:
@@ -141,11 +143,15 @@ def _judge(item: dict[str, Any], wanted_id: str, backing: re.Pattern[str]) -> Ve
     return Verdict(Fate.REFUSED, reason)
 
 
+def _type_of(error: Any) -> str:
+    return str(error.get("type")) if isinstance(error, dict) else ""
+
+
 def _passes(error: Any) -> bool:
     if not isinstance(error, dict):
         return False
     reason = str(error.get("reason"))
-    return error.get("type") in _PASSING_TYPES or any(fragment in reason for fragment in _PASSING_REASONS)
+    return _type_of(error) in _PASSING_TYPES or any(fragment in reason for fragment in _PASSING_REASONS)
 
 
 def judge_failure(error: Exception) -> Verdict:

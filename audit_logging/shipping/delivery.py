@@ -10,7 +10,7 @@ from audit_logging.shipping import protocol
 from audit_logging.shipping.answer import ITEMS, Fate, Verdict, judge_failure, judge_items
 from audit_logging.shipping.backoff import Backoff
 from audit_logging.shipping.batch import document_id, encode_batch
-from audit_logging.shipping.stream import Stored
+from audit_logging.shipping.stream import NoStreamError, Stored
 from audit_logging.spool.segment import Records
 
 if TYPE_CHECKING:
@@ -125,6 +125,7 @@ class Delivery:
             self._stream.require()
         except OpenSearchError as error:
             self._notices.credentials_refused = isinstance(error, CredentialsError)
+            self._notices.stream_missing = isinstance(error, NoStreamError)
             return Verdict(Fate.RETRY, str(error), getattr(error, "retry_after_seconds", None))
         source.about_to_send(batch, self._stream.write_index)
         try:
@@ -150,6 +151,9 @@ class Delivery:
             self._stream.last_stored = Stored(source.writer, records[place], self._stream.write_index)
         if any(verdict.elsewhere for verdict in verdicts.values()):
             self._stream.doubt()  # it may have been deleted, and an ordinary index made in its place
+            self._notices.stream_missing = True
+        elif len(verdicts) == len(records):
+            self._notices.credentials_refused = all(verdict.forbidden for verdict in verdicts.values())
         if any(verdict.fate is Fate.UNCERTAIN for verdict in verdicts.values()):
             return self._weigh(records, verdicts, is_working=len(verdicts) < len(records) or self._stores_others())
         return verdicts

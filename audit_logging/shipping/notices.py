@@ -34,10 +34,13 @@ class Notices:
         self.credentials_refused = False
         """Whether that was that the credentials were refused."""
 
+        self.stream_missing = False
+        """Whether that was that there is no data stream of that name."""
+
     def passed(self) -> None:
         """Note that events were stored, so that what kept them waiting is over."""
         self.last_problem = ""
-        self.credentials_refused = False
+        self.credentials_refused = self.stream_missing = False
 
     def tell(self, level: int, cause: str, message: str) -> None:
         """Say *message*, unless the same *cause* was told within the interval."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import shutil
 import threading
 import time
+from contextlib import suppress
 
 import pytest
 
 from audit_logging.capture import configuration, custody
 from audit_logging.capture.trail import Trail
+from audit_logging.errors import NotFoundError
 from audit_logging.shipping.accounts import take_accounts
 from audit_logging.shipping.source import Source
 from tests.spool.conftest import fill, small_disk
@@ -156,4 +158,36 @@ def test_a_full_disk(through_proxy, proxy, small_disk, caplog):
     filler = fill(small_disk)
     noticed(trail, "disk", "failing")
     filler.unlink()
+    assert_the_end_is_true(trail, caplog)
+
+
+def test_a_deleted_stream(trail, client, prepared, caplog):
+    """Whether or not an ordinary index of its name came to be in its place."""
+    template = client.request("GET", f"/_index_template/{prepared.stream}")["index_templates"][0]["index_template"]
+    emit(trail)
+    assert trail.flush(20)
+    client.request("DELETE", f"/_data_stream/{prepared.stream}")
+    client.request("DELETE", f"/_index_template/{prepared.stream}")
+    emit(trail)
+    noticed(trail, "stream", "degraded")
+    with suppress(NotFoundError):
+        client.request("DELETE", f"/{prepared.stream}")
+    emit(trail)
+    noticed(trail, "stream", "degraded")
+    client.request("PUT", f"/_index_template/{prepared.stream}", body=template)
+    client.request("PUT", f"/_data_stream/{prepared.stream}")
+    assert trail.flush(20)
+    assert trail.health().status == "ok"
+    assert_the_end_is_true(trail, caplog)
+
+
+def test_a_role_that_may_not_write(trail, proxy, caplog):
+    """The security plugin answers 200, and forbids each event by itself."""
+    forbidden = proxy.items(403, "security_exception", every=1)
+    proxy.chance = lambda: forbidden
+    emit(trail)
+    assert "security_exception" in noticed(trail, "credentials", "degraded").sentence
+    proxy.chance = lambda: None
+    assert trail.flush(20)
+    assert trail.health().status == "ok"
     assert_the_end_is_true(trail, caplog)
