@@ -12,6 +12,8 @@ import os
 import stat
 from typing import TYPE_CHECKING, Final
 
+from audit_logging.mounts import is_read_only
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -81,7 +83,8 @@ def check_parents(path: Path) -> None:
     """Check that no other user can put another file in the place of *path*, or add one next to it.
 
     The directory of *path* must be writable by its owner alone. A directory above it may be writable by all where the
-    sticky bit protects what is in it, as in ``/tmp``, and by the group that bears its owner's number.
+    sticky bit protects what is in it, as in ``/tmp``, and by the group that bears its owner's number. The directory
+    itself may be so too where it is mounted read-only and root owns it and *path*, as a Kubernetes Secret is.
 
     Raises:
         NotPrivateError: A directory is writable by others.
@@ -92,10 +95,30 @@ def check_parents(path: Path) -> None:
                 found = parent.stat()
             except FileNotFoundError:
                 continue
-            if _can_be_swapped(found, is_nearest=parent == name.parent):
+            is_nearest = parent == name.parent
+            if _can_be_swapped(found, is_nearest=is_nearest) and not (is_nearest and _is_sealed(name, found)):
                 raise NotPrivateError(
-                    path, f"others can write {parent} and replace what is in it: check that, then `chmod go-w {parent}`"
+                    path,
+                    f"others can write {parent} and replace what is in it: {_closing(parent, found, 'go-w')}"
+                    " or choose a place that no one else can write",
                 )
+
+
+def _is_sealed(path: Path, directory: os.stat_result) -> bool:
+    """Whether nothing in a directory that all may write can be changed from here, and root put *path* there.
+
+    The kubelet gives the directory of a Secret mode 1777 and mounts it read-only. The sticky bit keeps what is root's
+    from being replaced through another mount; what others have added there is not root's.
+    """
+    if directory.st_uid != 0 or not directory.st_mode & stat.S_ISVTX or not is_read_only(path.parent):
+        return False
+    return not os.path.lexists(path) or path.lstat().st_uid == path.stat().st_uid == 0
+
+
+def _closing(directory: Path, found: os.stat_result, mode: str) -> str:
+    """Return how to close *directory* to others, which only its owner can do."""
+    by = "" if os.geteuid() in {found.st_uid, 0} else " as its owner"
+    return f"check what is in it, then run `chmod {mode} {directory}`{by},"
 
 
 def _can_be_swapped(found: os.stat_result, *, is_nearest: bool) -> bool:
@@ -225,4 +248,6 @@ def _check_directory(path: Path, found: os.stat_result, *, any_owner: bool = Fal
     if found.st_uid not in {os.geteuid(), 0} and not (any_owner and os.geteuid() == 0):
         raise NotPrivateError(path, f"{path} belongs to another user (uid {found.st_uid}): run as that user")
     if found.st_mode & _WRITABLE_BY_OTHERS:
-        raise NotPrivateError(path, f"others can write {path}: check what is in it, then run `chmod 700 {path}`")
+        raise NotPrivateError(
+            path, f"others can write {path}: {_closing(path, found, '700')} or choose a directory below it"
+        )

@@ -106,7 +106,13 @@ class HealthProbe:
         self._oldest = (-1, 0.0)
 
     def examine(
-        self, writer: Writer, shipper: Shipper | None, *, shipping_problem: str = "", signing_problem: str = ""
+        self,
+        writer: Writer,
+        shipper: Shipper | None,
+        *,
+        shipping_problem: str = "",
+        signing_problem: str = "",
+        why_unsigned: str = "",
     ) -> Health:
         """Return how it is now. Never raises: a look at the disk that fails is an ailment itself."""
         acknowledged = writer.acknowledged
@@ -118,7 +124,7 @@ class HealthProbe:
             self._room(writer, waiting),
             self._pace(writer, acknowledged, waiting, shipper),
             _shipping(shipper, shipping_problem),
-            self._signing(signing_problem),
+            self._signing(signing_problem, why_unsigned),
             _set_aside(writer.directory.dead_letters),
         )
         reasons = tuple(ailment for look in looks for ailment in _without_errors(look))
@@ -148,10 +154,12 @@ class HealthProbe:
                 "stuck", f"{count_of(waiting, 'event')} not acknowledged, the oldest for {waited:.0f} s: {why}"
             )
 
-    def _signing(self, problem: str) -> Iterator[Ailment]:
+    def _signing(self, problem: str, why_unsigned: str) -> Iterator[Ailment]:
         if problem:
             yield Ailment("signing", f"Checkpoints cannot be written or kept: {problem}.")
-        if self._settings.signs and not _is_there(self._settings.signing_key_path):
+        if why_unsigned:
+            yield Ailment("signing", f"Nothing is signed: {why_unsigned}")
+        elif self._settings.signs and not _is_there(self._settings.signing_key_path):
             yield Ailment(
                 "signing",
                 f"The signing key {self._settings.signing_key_path} is missing. This process still signs with it; the"

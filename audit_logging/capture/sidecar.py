@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from audit_logging.capture.trail import Trail
 from audit_logging.shipping.shipper import Shipper
-from audit_logging.spool.directory import SpoolDirectory
+from audit_logging.spool.directory import SpoolDirectory, require_trusted_spool
 
 if TYPE_CHECKING:
     from audit_logging.settings import Settings
@@ -20,8 +20,8 @@ def sidecar(settings: Settings) -> Shipper:
     Raises:
         SettingsError: The spool directory cannot be used.
     """
+    require_trusted_spool(settings)
     directory = SpoolDirectory(settings.spool_path, settings.stream)
-    directory.check()
     teller = _Teller(settings)
     return Shipper(
         settings,

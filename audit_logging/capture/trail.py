@@ -33,7 +33,7 @@ from audit_logging.interrupts import is_interrupt
 from audit_logging.privacy.policy import privacy_policy
 from audit_logging.privacy.redaction import SecretKeys
 from audit_logging.privacy.secrets import SecretText
-from audit_logging.private import check_private_directory
+from audit_logging.spool.directory import check_home
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -75,8 +75,8 @@ class Trail:
         self._processors: tuple[Processor, ...] = (merge_context, *processors)
         self._durabilities = Durabilities(settings)
         self._console = settings.console if settings.console is not None else _is_at_a_developers_terminal(settings)
-        _check_home(settings)
-        self._key = signing_key(settings)
+        check_home(settings)
+        self._key, self._why_unsigned = signing_key(settings)
         if settings.opensearch_url:
             _prepare_to_connect(settings)
         self._beginning = threading.RLock()
@@ -391,6 +391,7 @@ class Trail:
             self._shipper,
             shipping_problem=self._shipping_problem,
             signing_problem=self._checkpoints.problem or (self._signer.problem if self._signer is not None else ""),
+            why_unsigned=self._why_unsigned,
         )
 
     def shutdown(self, timeout: float) -> int:
@@ -429,18 +430,6 @@ class Trail:
 def _begin_anew() -> None:
     for trail in list(_trails):
         trail.begin_anew()
-
-
-def _check_home(settings: Settings) -> None:
-    """Fail at start where others could put another spool in the place of this one."""
-    if settings.spool_dir is not None:
-        return
-    try:
-        check_private_directory(settings.spool_path, within=settings.home)
-    except OSError as error:
-        raise SettingsError(
-            f"The spool {settings.spool_path} cannot be used: {error.strerror}, or give another home (AUDIT_HOME)."
-        ) from error
 
 
 def _prepare_to_connect(settings: Settings) -> None:

@@ -22,7 +22,7 @@ def _user() -> str:
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # an account without a name, as in a container
-        return ""
+        raise click.UsageError("This account has no name: give yours with --by.") from None
 
 
 reason_option = click.option("--reason", required=True, metavar="TEXT", help="Why; it is recorded in the trail.")

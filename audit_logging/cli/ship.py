@@ -55,7 +55,9 @@ def ship(*, once: bool, patience_seconds: float, spool_dir: Path | None, setting
 def _ship_once(settings: Settings, patience_seconds: float, *, as_json: bool) -> None:
     from audit_logging.capture.sidecar import sidecar
     from audit_logging.cli.emit import make_findable, why_it_cannot_ship
+    from audit_logging.spool.directory import require_trusted_spool
 
+    require_trusted_spool(settings)
     shipped = 0
     damaged = _damaged(settings)
     problem = why_it_cannot_ship(settings)

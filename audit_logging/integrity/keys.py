@@ -70,7 +70,7 @@ class SigningKey:
             _publish(path.parent, key.id, private.public_key(), serialization)
         except OSError as error:
             raise SettingsError(
-                f"The signing key {path} cannot be used ({error.strerror}): {_remedy(error)}give another file in"
+                f"The signing key {path} cannot be used ({error.strerror}): {_remedy(path, error)}give another file in"
                 " signing_key_file (AUDIT_SIGNING_KEY_FILE), or sign nothing with signing=False (AUDIT_SIGNING=false)."
             ) from error
         return key
@@ -128,20 +128,36 @@ class TrustedKeys:
 
     @classmethod
     def beside(cls, signing_key_file: Path) -> TrustedKeys:
-        """Read the public keys in the directory of a signing key; none where there is no such directory.
+        """Read the public keys in the directory of a signing key, and its own; none where there is no such directory.
+
+        A key that is mounted read-only has no public half next to it; whoever can read it signs with it, and trusts it.
 
         Raises:
             SettingsError: Others can write there, so that a key could be theirs.
         """
         try:
             check_parents(signing_key_file)
+            files = sorted(signing_key_file.parent.glob(f"*{PUBLIC_SUFFIX}"))
+            for file in files:
+                check_parents(file)
         except OSError as error:
             raise SettingsError(
-                f"The public keys beside {signing_key_file} are not trusted ({error.strerror}); or give the true ones"
-                " with --public-key (public_keys=)."
+                f"The public keys beside {signing_key_file} are not trusted ({error.strerror}): give a key in another"
+                " directory in signing_key_file (AUDIT_SIGNING_KEY_FILE), or the true public keys to `verify` with"
+                " --public-key (public_keys=)."
             ) from error
-        files = sorted(signing_key_file.parent.glob(f"*{PUBLIC_SUFFIX}"))
-        return cls.load(files) if files else cls({})
+        trusted = cls.load(files) if files else cls({})
+        trusted._keys |= _public_half(signing_key_file)  # noqa: SLF001 - its own
+        return trusted
+
+
+def _public_half(path: Path) -> dict[str, Ed25519PublicKey]:
+    """Return the public key of the signing key in *path* by its id; none where it cannot be read."""
+    try:
+        public: Ed25519PublicKey = _read(path, *_cryptography()).public_key()
+    except (OSError, SettingsError):
+        return {}
+    return {key_id(public.public_bytes_raw()): public}
 
 
 def check_key(path: Path) -> str:
@@ -160,10 +176,12 @@ def key_id(public: bytes) -> str:
     return sha256(public).hexdigest()[:KEY_ID_DIGITS]
 
 
-def _remedy(error: OSError) -> str:
+def _remedy(path: Path, error: OSError) -> str:
     if isinstance(error, NotPrivateError):
         return "where others may have changed the key, move it away and a new one is made; or "
-    return "make its directory writable for this user, "
+    if isinstance(error, PermissionError) and os.path.lexists(path):
+        return "let this user read it (in Kubernetes: `fsGroup`, and `defaultMode: 0440` of the Secret), "
+    return "put a key there, make its directory writable for this user, "
 
 
 def _read(path: Path, serialization: Any, private_class: Any) -> Any:
@@ -215,7 +233,7 @@ def _publish(directory: Path, name: str, public: Ed25519PublicKey, serialization
     pem = public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     try:
         _appear(path, pem, 0o644)
-    except PermissionError:  # a key that is mounted read-only has its public half where it came from
+    except OSError:  # a key that is mounted read-only has its public half where it came from
         if os.access(directory, os.W_OK):
             raise
 

@@ -13,6 +13,7 @@ from audit_logging.integrity.heads import Heads
 from audit_logging.integrity.keys import SigningKey
 from audit_logging.integrity.signature import sign
 from audit_logging.interrupts import is_interrupt
+from audit_logging.mounts import CONTAINER_LAYERS, file_system
 from audit_logging.private import FILE_MODE, make_directory
 
 if TYPE_CHECKING:
@@ -61,21 +62,32 @@ class Signer:
         self._tell(payload)
 
 
-def signing_key(settings: Settings) -> SigningKey | None:
-    """Return the key that these settings sign with; None when nothing is signed.
+def signing_key(settings: Settings) -> tuple[SigningKey | None, str]:
+    """Return the key that these settings sign with, and why there is none though there should be one.
 
     Raises:
         SettingsError: Signing was asked for, and the key cannot be read or made.
     """
     if not settings.signs:
-        return None
+        return None, ""
+    path = settings.signing_key_path
+    is_new = not os.path.lexists(path)
     try:
-        return SigningKey.load_or_create(settings.signing_key_path)
+        key = SigningKey.load_or_create(path)
     except SettingsError as error:
         if settings.signing:
             raise
         _log.warning("Nothing is signed, so that the end of the trail could be cut off unnoticed: %s", error)
-        return None
+        return None, str(error)
+    if is_new and (kind := file_system(path)) in CONTAINER_LAYERS:
+        _log.warning(
+            "The new signing key %s is on %s: %s. The next container makes another, whose signatures `verify` does not"
+            " trust. Give a key that outlives the container in signing_key_file (AUDIT_SIGNING_KEY_FILE).",
+            path,
+            kind,
+            CONTAINER_LAYERS[kind],
+        )
+    return key, ""
 
 
 def _append(path: Path, payload: bytes) -> None:

@@ -339,7 +339,8 @@ class Verification:
                 0,
                 0,
                 f"{count} events are signed by the key {key}, which is not trusted: if it is yours, give its .pub file"
-                " with --public-key, or put it beside the signing key.",
+                " with --public-key, or put it beside the signing key. A container without a signing_key_file that"
+                " outlives it makes a new key at every start.",
             )
 
     def _out_of_place(self) -> Iterator[Finding]:

@@ -9,57 +9,27 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from audit_logging.errors import SettingsError
+from audit_logging.mounts import EPHEMERAL, file_system, nearest_existing
 from audit_logging.opensearch.check import Check
+from audit_logging.spool.directory import require_trusted_spool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from audit_logging.settings import Settings
 
-EPHEMERAL = {
-    "tmpfs": "memory, and is gone after a restart of the machine",
-    "ramfs": "memory, and is gone after a restart of the machine",
-    "overlay": "a container's own layer, and is gone with the container",
-    "aufs": "a container's own layer, and is gone with the container",
-}
-"""File system type → where it really keeps what it is given."""
-
 _ELSEWHERE = "Set spool_dir (or AUDIT_SPOOL_DIR) to a directory on a disk or volume that outlives the process."
-_MOUNTS = Path("/proc/self/mountinfo")
 
 
 def check_spool(settings: Settings) -> Iterator[Check]:
     """Yield what is to be said of the spool's directory, which need not exist yet."""
     spool = settings.spool_path.absolute()
-    place = _nearest_existing(spool)
+    place = nearest_existing(spool)
     yield _access(spool, place)
-    yield _privacy(spool)
+    yield _privacy(settings, spool)
     yield _lifetime(spool, file_system(place))
     yield _room(place, settings.spool_max_bytes)
-
-
-def file_system(path: Path, mounts: Path = _MOUNTS) -> str | None:
-    """Return the type of the file system that holds *path*, or None where the system does not tell.
-
-    Source: Linux, proc(5), "/proc/pid/mountinfo".
-    """
-    try:
-        lines = mounts.read_text("utf-8", "surrogateescape").splitlines()
-    except OSError:
-        return None
-    resolved = path.resolve()
-    best: tuple[int, str] | None = None
-    for line in lines:
-        mounted, _, rest = line.partition(" - ")
-        point = Path(mounted.split()[4].replace("\\040", " "))
-        # A later line hides an earlier one of the same place.
-        if (resolved == point or point in resolved.parents) and (best is None or len(point.parts) >= best[0]):
-            best = (len(point.parts), rest.split()[0])
-    return None if best is None else best[1]
-
-
-def _nearest_existing(path: Path) -> Path:
-    return next(place for place in (path, *path.parents) if place.exists())
 
 
 def _access(spool: Path, place: Path) -> Check:
@@ -77,26 +47,33 @@ def _access(spool: Path, place: Path) -> Check:
     return Check("spool", "ok", f"The spool {spool} {state}.")
 
 
-def _privacy(spool: Path) -> Check:
+def _privacy(settings: Settings, spool: Path) -> Check:
+    name = "spool privacy"
     try:
         status = spool.stat()
     except OSError:
-        return Check("spool privacy", "skipped", "The spool does not exist yet.")
-    if status.st_uid != os.geteuid():
+        status = None
+    if status is not None and status.st_uid != os.geteuid() == 0:
         return Check(
-            "spool privacy",
+            name,
             "warning",
             f"The spool {spool} belongs to another user, who can read and change events before they are shipped.",
             "Run this check as the user that runs the application, or give the directory to that user.",
         )
+    try:  # what an emit call insists on
+        require_trusted_spool(settings)
+    except SettingsError as error:
+        return Check(name, "problem", str(error))
+    if status is None:
+        return Check(name, "skipped", "The spool does not exist yet.")
     if stat.S_IMODE(status.st_mode) & 0o077:
         return Check(
-            "spool privacy",
+            name,
             "warning",
             f"Other users of this machine may enter the spool {spool} (mode {stat.S_IMODE(status.st_mode):o}).",
             f"chmod 700 {spool}",
         )
-    return Check("spool privacy", "ok", "Only its owner may enter the spool.")
+    return Check(name, "ok", "Only its owner may enter the spool.")
 
 
 def _lifetime(spool: Path, kind: str | None) -> Check:

@@ -149,6 +149,8 @@ def _trail(client: Client, settings: Settings, able: Capabilities) -> Iterator[C
         yield Check("stream", "skipped", str(error), remedy)
     except UnreachableError:
         raise
+    except SettingsError as error:  # the public keys, by which the trail is believed
+        yield Check("signing", "problem", str(error))
     except OpenSearchError as error:
         yield Check("stream", "problem", str(error))
 

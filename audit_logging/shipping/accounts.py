@@ -301,8 +301,20 @@ def _state(path: Path, host: str | None, pid: int | None) -> State:
     """Tell whether the writer's process lives: then it holds the lock. So does whoever adopted it when it was dead."""
     if not is_locked(path / LOCK):
         return "dead"
-    is_here = host == socket.gethostname() and Path("/proc/self").exists()
+    is_here = host == socket.gethostname() and _holder_is_visible(path / LOCK)
     return "adopted" if is_here and pid is not None and not _runs(pid) else "alive"
+
+
+def _holder_is_visible(lock: Path) -> bool:
+    """Whether the process that holds *lock* is in our PID namespace. The containers of a pod share the host's name.
+
+    Source: Linux, proc(5), "/proc/locks", which leaves out what processes of other namespaces hold.
+    """
+    try:
+        inode = f":{lock.stat().st_ino} "
+        return any(inode in line for line in Path("/proc/locks").read_text("ascii").splitlines())
+    except OSError:
+        return False
 
 
 def _runs(pid: int) -> bool:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from audit_logging.errors import SettingsError, SpoolWriteError
 from audit_logging.interrupts import is_interrupt, suppress
-from audit_logging.private import make_directory
+from audit_logging.private import check_private_directory, make_directory
 from audit_logging.settings import DEFAULT_STREAM
 from audit_logging.spool.closed import DEAD_LETTERS, ClosedWriters
 from audit_logging.spool.cursor import Cursor
@@ -29,6 +29,8 @@ from audit_logging.spool.stock import STREAM
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from audit_logging.settings import Settings
 
 LOCK = "lock"
 SHIPPING = "shipping"
@@ -139,6 +141,22 @@ class WriterDirectory:
         self.release()
 
 
+def check_home(settings: Settings) -> None:
+    """Return unless others could put another spool in the place of the one under `home`.
+
+    Raises:
+        SettingsError: They could: `home`, or a directory between it and the spool, is writable by others.
+    """
+    if settings.spool_dir is not None:
+        return
+    try:
+        check_private_directory(settings.spool_path, within=settings.home)
+    except OSError as error:
+        raise SettingsError(
+            f"The spool {settings.spool_path} cannot be used with this home (AUDIT_HOME): {error.strerror}."
+        ) from error
+
+
 class SpoolDirectory:
     """The directory under which every writer on this host, of this application, has its own.
 
@@ -212,7 +230,11 @@ class SpoolDirectory:
         if stat.S_ISLNK(found.st_mode):
             why = f"is a symbolic link, which others may turn: give where it leads ({self.path.resolve()})"
         elif found.st_uid != user:
-            why = f"belongs to another user ({found.st_uid}, this is {user}): run as that user, or give another"
+            # A volume belongs to root, and lets its pod's users write: what is made below it is theirs.
+            other = (
+                "give a directory below it" if os.access(self.path, os.W_OK) else "run as that user, or give another"
+            )
+            why = f"belongs to another user ({found.st_uid}, this is {user}): {other}"
         elif found.st_mode & _WRITABLE_BY_OTHERS:
             why = f"can be written by others: run `chmod 700 {self.path}`, or give another"
         else:
@@ -227,9 +249,10 @@ class SpoolDirectory:
             )
         if isinstance(error, FileExistsError | NotADirectoryError):
             return SettingsError(f"The spool directory {self.path} is a file: give another in spool_dir.")
+        remedy = "" if error.errno == errno.EROFS else "make room or "
         return SpoolWriteError(
-            f"The spool directory {self.path} cannot be used ({error.strerror}): make room or give another in"
-            " spool_dir. The event was not accepted.",
+            f"The spool directory {self.path} cannot be used ({error.strerror}): {remedy}give another in spool_dir"
+            " (AUDIT_SPOOL_DIR), on a disk that outlives the process. The event was not accepted.",
             event_id=None,
             state="refused",
         )
@@ -340,3 +363,13 @@ def _stream_of(directory: Path) -> str | None:
         return (directory / STREAM).read_text()
     except FileNotFoundError:
         return None
+
+
+def require_trusted_spool(settings: Settings) -> None:
+    """Return when the spool directory can be trusted, or is not there yet.
+
+    Raises:
+        SettingsError: Others could have put events there, or another directory in its place.
+    """
+    check_home(settings)
+    SpoolDirectory(settings.spool_path).check()

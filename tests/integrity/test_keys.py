@@ -10,6 +10,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from audit_logging.errors import SettingsError
 from audit_logging.integrity.keys import SigningKey, TrustedKeys
+from audit_logging.integrity.signer import signing_key
+from audit_logging.settings import Settings
 
 
 def mode(path):
@@ -106,3 +108,30 @@ def test_the_keys_of_another_directory_are_not_trusted(tmp_path):
     assert not TrustedKeys.beside(tmp_path / "b" / "key.pem")
     assert key.id not in TrustedKeys.beside(tmp_path / "b" / "key.pem")
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_key_trusts_itself_without_its_public_half(tmp_path):
+    """A key that is mounted read-only has no .pub file next to it."""
+    path = tmp_path / "key.pem"
+    key = SigningKey.load_or_create(path)
+    (tmp_path / f"{key.id}.pub").unlink()
+    assert TrustedKeys.beside(path).verifies(key.id, key.sign(b"text"), b"text")
+    path.chmod(0o622)
+    assert not TrustedKeys.beside(path)
+    path.write_text("no key")
+    path.chmod(0o600)
+    assert not TrustedKeys.beside(path)
+
+
+@pytest.mark.parametrize(("kind", "warned"), [("overlay", True), ("aufs", True), ("ext4", False), ("tmpfs", False)])
+def test_a_key_made_in_the_layer_of_a_container_is_a_warning(tmp_path, monkeypatch, caplog, kind, warned):
+    """The next container makes another, and `verify` reports what it signs."""
+    monkeypatch.setattr("audit_logging.integrity.signer.file_system", lambda _: kind)
+    settings = Settings.load(home=tmp_path, signing=True)
+    key, why = signing_key(settings)
+    assert key is not None
+    assert not why
+    assert ("AUDIT_SIGNING_KEY_FILE" in caplog.text) == warned
+    caplog.clear()
+    signing_key(settings)  # it is there, and was told of
+    assert not caplog.text

@@ -6,8 +6,9 @@ import time
 
 import pytest
 
+from audit_logging.mounts import file_system
 from audit_logging.opensearch.admin import AuditAdmin
-from audit_logging.opensearch.disk import check_spool, file_system
+from audit_logging.opensearch.disk import check_spool
 from audit_logging.opensearch.doctor import diagnose
 from audit_logging.settings import Settings
 

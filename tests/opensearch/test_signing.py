@@ -7,6 +7,14 @@ from audit_logging.opensearch.signing import check_signing
 from audit_logging.settings import Settings
 
 
+@pytest.fixture(autouse=True)
+def kind(monkeypatch):
+    """The disk of the tests may be a memory; return what it is said to be, to be changed."""
+    found = ["ext4"]
+    monkeypatch.setattr("audit_logging.opensearch.signing.file_system", lambda _: found[0])
+    return found
+
+
 @pytest.fixture
 def settings(tmp_path):
     return Settings.load(home=tmp_path, signing=True)
@@ -68,3 +76,14 @@ def test_a_directory_that_others_may_write_is_a_problem(settings, name):
     (settings.home / name).chmod(0o777)
     check = check_signing(settings)
     assert (check.verdict, "others can write" in check.sentence) == ("problem", True)
+
+
+@pytest.mark.parametrize("made", [False, True])
+@pytest.mark.parametrize("of", ["overlay", "tmpfs"])
+def test_a_key_that_goes_with_its_container_is_a_warning(settings, kind, of, made):
+    if made:
+        SigningKey.load_or_create(settings.signing_key_path)
+    kind[0] = of
+    check = check_signing(settings)
+    assert (check.verdict, f"is on {of}" in check.sentence) == ("warning", True)
+    assert "AUDIT_SIGNING_KEY_FILE" in check.remedy
