@@ -101,9 +101,23 @@ def judge_items(
         name, place = writer.encode(), index.encode()
         if body == b'{"items":[%b]}' % b",".join([_CREATED_ITEM % (place, name, number) for number in sequences]):
             return {}
+    return judge_each(body, [f"{writer}-{sequence}" for sequence in sequences], stream)
+
+
+def judge_each(body: bytes, ids: Sequence[str], stream: str) -> dict[int, Verdict]:
+    """Do the same for events of any writers.
+
+    Args:
+        body: As above.
+        ids: The ids of the events that were sent, in order.
+        stream: The data stream that they were sent to.
+
+    Raises:
+        ValueError: It does not speak of these events, so it is no answer to this request.
+    """
     answer = orjson.loads(body)
     items = answer.get("items") if isinstance(answer, dict) else None
-    if not isinstance(items, list) or len(items) != len(sequences):
+    if not isinstance(items, list) or len(items) != len(ids):
         raise ValueError("the answer does not list the events that were sent")
     try:
         told = [item["create"] for item in items]
@@ -114,10 +128,10 @@ def judge_items(
         raise ValueError("the answer has a status that is no number")
     backing = re.compile(rf"\.ds-{re.escape(stream)}-[0-9]+")
     verdicts = {}
-    for place_in_request, (sequence, each) in enumerate(zip(sequences, told, strict=True)):
-        verdict = _judge(each, f"{writer}-{sequence}", backing)
+    for place, (wanted_id, each) in enumerate(zip(ids, told, strict=True)):
+        verdict = _judge(each, wanted_id, backing)
         if verdict is not None:
-            verdicts[place_in_request] = verdict
+            verdicts[place] = verdict
     return verdicts
 
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from audit_logging.errors import AuditError, CredentialsError, OpenSearchError
 from audit_logging.shipping import protocol
-from audit_logging.shipping.answer import ITEMS, Fate, Verdict, judge_failure, judge_items
+from audit_logging.shipping.answer import ITEMS, Fate, Verdict, judge_each, judge_failure, judge_items
 from audit_logging.shipping.backoff import Backoff
 from audit_logging.shipping.batch import document_id, encode_batch
 from audit_logging.shipping.stream import NoStreamError, Stored
 from audit_logging.spool.segment import Records
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from audit_logging.opensearch.client import Client
     from audit_logging.shipping.dead_letters import DeadLetter, DeadLetters
@@ -95,6 +95,47 @@ class Delivery:
         except StopIteration:
             return refused
 
+    def deliver_together(self, parcels: Sequence[tuple[Source, Batch]]) -> list[bool]:
+        """Send batches of several writers in one request; each must be certain not to have been sent before.
+
+        There is one attempt. What it does not see stored is left, as uncertain, to :meth:`deliver`, which looks first.
+
+        Returns:
+            Of each batch, whether every event of it is stored.
+
+        Raises:
+            StoppedError: The shipper is to stop; nothing was sent.
+        """
+        if self._wait(0):
+            raise StoppedError("the shipper was stopped")
+        ids = [document_id(source.writer, each) for source, batch in parcels for each in batch.records.sequences]
+        try:
+            self._stream.require()
+            for source, batch in parcels:
+                source.about_to_send(batch, self._stream.write_index)
+            body = b"".join(encode_batch(batch.records, source.writer) for source, batch in parcels)
+            verdicts = judge_each(self._post(body), ids, self._stream.name)
+        except _FAILURES:
+            self._stream.doubt()
+            return [False] * len(parcels)
+        stored = []
+        start = 0
+        for source, batch in parcels:
+            end = start + len(batch.records)
+            stored.append(not any(place in verdicts for place in range(start, end)))
+            start = end
+            if stored[-1]:
+                self._stream.last_stored = Stored(source.writer, batch.records[0], self._stream.write_index)
+        if any(stored):
+            self._backoff.reset()
+            self._notices.passed()
+        return stored
+
+    def _post(self, body: bytes) -> bytes:
+        return self._client.request_bytes(
+            "POST", f"/{self._stream.name}/_bulk", params={"filter_path": ITEMS}, body=body
+        )
+
     def _take(self, step: protocol.Step, source: Source, batch: Batch) -> Any:
         """Take one step and return its result."""
         match step:
@@ -129,12 +170,7 @@ class Delivery:
             return Verdict(Fate.RETRY, str(error), getattr(error, "retry_after_seconds", None))
         source.about_to_send(batch, self._stream.write_index)
         try:
-            answer = self._client.request_bytes(
-                "POST",
-                f"/{self._stream.name}/_bulk",
-                params={"filter_path": ITEMS},
-                body=encode_batch(records, source.writer),
-            )
+            answer = self._post(encode_batch(records, source.writer))
             verdicts = judge_items(
                 answer, source.writer, records.sequences, self._stream.name, self._stream.write_index
             )
@@ -188,12 +224,7 @@ class Delivery:
             self._stream.require()
             if last.write_index != self._stream.write_index:
                 return False
-            answer = self._client.request_bytes(
-                "POST",
-                f"/{self._stream.name}/_bulk",
-                params={"filter_path": ITEMS},
-                body=encode_batch(record, last.writer),
-            )
+            answer = self._post(encode_batch(record, last.writer))
             verdicts = judge_items(answer, last.writer, record.sequences, self._stream.name)
         except _FAILURES:
             return False

@@ -24,12 +24,16 @@ class Job:
         batch: The events.
         refused: The sequences that OpenSearch refused, with the reasons; None while the batch is not delivered.
         freed: How many bytes became free; None while the batch is not settled.
+        companions: Batches of other writers that go in the same request.
+        is_sent: Whether that request was made.
     """
 
     source: Source
     batch: Batch
     refused: Mapping[int, str] | None = None
     freed: int | None = None
+    companions: tuple[Job, ...] = ()
+    is_sent: bool = False
 
 
 class Lane:

@@ -37,6 +37,9 @@ SIDECAR_SECONDS = 0.2
 MOST_ADOPTED = 400
 """How many other writers are shipped at a time; each holds two locks, and a process may have 1,024 files open."""
 
+MOST_TOGETHER = 100
+"""Batches of other writers in one request. Each is noted on the disk before it is sent."""
+
 SMALLEST_BATCH_BYTES = 1 << 16
 """However often a server finds requests too large, batches are not made smaller than this beforehand."""
 
@@ -243,7 +246,17 @@ class Shipper:
         )
 
     def _settle(self, delivery: Delivery, job: Job) -> None:
-        """Deliver a job's batch and acknowledge it. Called again after an error, it continues where it failed."""
+        """Deliver a job's batches and acknowledge them. Called again after an error, it continues where it failed."""
+        if job.companions and not job.is_sent:
+            jobs = [each for each in (job, *job.companions) if each.source.is_certain(each.batch)]
+            job.is_sent = True
+            stored = delivery.deliver_together([(each.source, each.batch) for each in jobs])
+            for each in (each for each, is_stored in zip(jobs, stored, strict=True) if is_stored):
+                each.refused = {}
+        for each in (job, *job.companions):
+            self._settle_one(delivery, each)
+
+    def _settle_one(self, delivery: Delivery, job: Job) -> None:
         source, batch = job.source, job.batch
         if job.refused is None:
             job.refused = delivery.deliver(source, batch)
@@ -261,6 +274,8 @@ class Shipper:
     def _note_settled(self) -> None:
         with self._ledger:
             self._delivering -= 1
+        if self._adopting is not None:  # there may be room for more of them now, and nobody else says so
+            self._work.ring()
 
     def _narrow(self, too_large_bytes: int) -> None:
         self._batch_max_bytes = max(min(self._batch_max_bytes, too_large_bytes // 2), SMALLEST_BATCH_BYTES)
@@ -283,9 +298,10 @@ class Shipper:
                 source, (batch, is_full) = taken
                 # Nobody wakes this for the dead: the others of them are taken at once.
                 self._had_all = not (is_full or source.is_ended or self._adopting is not None)
+                companions = () if is_full or not source.is_ended else tuple(self._gather(batch, everything=finishing))
                 with self._ledger:
                     self._delivering += 1
-                return Job(source, batch)
+                return Job(source, batch, companions=companions)
             if finishing:
                 if self._delivering or self._is_through:  # another lane comes back here
                     raise StoppedError("everything is shipped")
@@ -294,6 +310,16 @@ class Shipper:
             else:
                 self._had_all = True
         return None
+
+    def _gather(self, batch: Batch, *, everything: bool) -> Iterator[Job]:
+        """Yield batches of other writers that fit into one request with *batch*: the dead often left very little."""
+        room = self._batch_max_bytes - batch.records.size
+        for _ in range(MOST_TOGETHER):
+            if room < self._batch_max_bytes // 4 or (taken := self._take(everything=everything)) is None:
+                return
+            source, (another, _) = taken
+            room -= another.records.size
+            yield Job(source, another)
 
     def _pause_until_work(self) -> None:
         if self._finishing:
@@ -309,7 +335,7 @@ class Shipper:
         while True:
             for _ in range(len(self._sources)):
                 source = self._sources.popleft()
-                if source is not self._own and source not in self._adopted:
+                if source is not self._own and (source not in self._adopted or source.is_exhausted):
                     continue
                 self._sources.append(source)
                 if (taken := self._take_from(source)) is not None:

@@ -109,6 +109,10 @@ class Source:
         self.last = last
         return batch
 
+    def is_certain(self, batch: Batch) -> bool:
+        """Whether nothing in *batch* was sent or set aside before."""
+        return bool(batch.records) and not batch.is_sent and not self.refused
+
     def about_to_send(self, batch: Batch, write_index: str | None) -> None:
         """Note on disk that *batch* may be sent from now on."""
         with self._lock:
