@@ -52,12 +52,13 @@ class Container:
     Args:
         root: An empty directory, on which the root is mounted.
         volumes: What is mounted in it.
-        user: Its uid; its gid is 0, as OpenShift has it.
+        user: Its uid.
+        group: Its gid; 0, as OpenShift has it.
         groups: Further groups of the process.
     """
 
-    def __init__(self, root, *volumes, user=USER, groups=()):
-        self.root, self.volumes, self.user, self.groups = root, volumes, user, groups
+    def __init__(self, root, *volumes, user=USER, group=0, groups=()):
+        self.root, self.volumes, self.user, self.group, self.groups = root, volumes, user, group, groups
 
     def _script(self, command, environment):
         mounts = [(path, str(path), "bind,ro") for path in (*_SYSTEM, *_NEEDED) if path.exists()]
@@ -73,7 +74,7 @@ class Container:
             lines += [make, f"mount -o {options} {shlex.quote(str(source))} {target}"]
         lines += ["mkdir -p $root/proc", "mount -t proc proc $root/proc", "mount -o remount,ro $root"]
         groups = f"--groups {','.join(map(str, self.groups))}" if self.groups else "--clear-groups"
-        become = f"setpriv --reuid {self.user} --regid 0 {groups} --bounding-set=-all --inh-caps=-all --no-new-privs --pdeathsig KILL"
+        become = f"setpriv --reuid {self.user} --regid {self.group} {groups} --bounding-set=-all --inh-caps=-all --no-new-privs --pdeathsig KILL"
         variables = shlex.join(f"{name}={value}" for name, value in environment.items())
         lines.append(f"exec chroot $root {become} env -i {variables} {shlex.join(command)}")
         return "\n".join(lines)
@@ -108,7 +109,7 @@ def signal_first_process(started, number):
     os.kill(int(children.read_text().split()[0]), number)
 
 
-def secret_volume(directory, **files):
+def secret_volume(directory, *, group=GROUP, **files):
     """Lay *files* out as the kubelet does for a Secret with ``defaultMode: 0400`` in a pod with an ``fsGroup``.
 
     Source: Kubernetes, pkg/volume/util/atomic_writer.go (names beginning with two dots, links) and
@@ -120,20 +121,20 @@ def secret_volume(directory, **files):
     for name, content in files.items():
         path = data / name.replace("_", ".")
         path.write_bytes(content)
-        os.chown(path, 0, GROUP)
+        os.chown(path, 0, group)
         path.chmod(0o440)
         (directory / path.name).symlink_to(f"..data/{path.name}")
     (directory / "..data").symlink_to(data.name)
     for each, mode in ((data, 0o2755), (directory, 0o3777)):
-        os.chown(each, 0, GROUP)
+        os.chown(each, 0, group)
         each.chmod(mode)
     return directory
 
 
-def empty_directory(directory, *, group=False):
+def empty_directory(directory, *, group=None):
     """Make a directory as the kubelet does for an ``emptyDir``: everybody may write into it."""
     directory.mkdir(parents=True)
-    if group:
-        os.chown(directory, 0, GROUP)
-    directory.chmod(0o2777 if group else 0o777)
+    if group is not None:
+        os.chown(directory, 0, group)
+    directory.chmod(0o777 if group is None else 0o2777)
     return directory

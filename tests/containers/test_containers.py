@@ -83,7 +83,7 @@ def secret(tmp_path, pem):
 @pytest.fixture
 def pod(root, tmp_path, secret):
     """A container with an emptyDir and the Secret, in a pod with an ``fsGroup``."""
-    directory = empty_directory(tmp_path / "empty", group=True)
+    directory = empty_directory(tmp_path / "empty", group=GROUP)
     return Container(root, Volume(directory, MOUNTED), secret, groups=(GROUP,))
 
 
@@ -147,7 +147,7 @@ class TestNothingIsSet:
 
 
 class TestVolumes:
-    @pytest.mark.parametrize("group", [False, True])
+    @pytest.mark.parametrize("group", [None, GROUP])
     def test_spool_below_an_empty_directory(self, root, tmp_path, group):
         volume = Volume(empty_directory(tmp_path / "empty", group=group), MOUNTED)
         container = Container(root, volume, groups=(GROUP,) if group else ())
@@ -187,7 +187,7 @@ class TestVolumes:
 
     def test_a_home_below_a_volume_of_the_group_has_a_key(self, root, tmp_path):
         """A persistent volume: only root and the pod's group may write there."""
-        directory = empty_directory(tmp_path / "volume", group=True)
+        directory = empty_directory(tmp_path / "volume", group=GROUP)
         directory.chmod(0o2775)
         container = Container(root, Volume(directory, MOUNTED), groups=(GROUP,))
         ended = container.run("audit-logging", "emit", "user.login", "user_id=u-1", AUDIT_HOME=f"{MOUNTED}/home")
