@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from audit_logging.errors import AuditError, CredentialsError, OpenSearchError
@@ -10,7 +11,7 @@ from audit_logging.shipping import protocol
 from audit_logging.shipping.answer import ITEMS, Fate, Verdict, judge_each, judge_failure, judge_items
 from audit_logging.shipping.backoff import Backoff
 from audit_logging.shipping.batch import document_id, encode_batch
-from audit_logging.shipping.stream import NoStreamError, Stored
+from audit_logging.shipping.stream import IDS_PER_REQUEST, NoStreamError, Stored
 from audit_logging.spool.segment import Records
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ class Delivery:
             case protocol.Send(records):
                 return self._send(records, source, batch)
             case protocol.LookUp(records):
-                return self._insist(lambda: self._look_up(records, source.writer, batch.since), len(records))
+                return self._look_up(records, source.writer, batch.since)
             case protocol.Pause(verdict, waiting):
                 self._pause(verdict.reason, waiting, asked_seconds=verdict.retry_after_seconds)
             case protocol.Split(records):
@@ -231,9 +232,17 @@ class Delivery:
         return not verdicts or verdicts[0].fate is Fate.CONFLICT
 
     def _look_up(self, records: Records, writer: str, since: str | None) -> dict[int, str] | None:
-        sequences = {document_id(writer, record.sequence): record.sequence for record in records}
-        found = self._stream.find(list(sequences), since)
-        return None if found is None else {sequences[name]: digest for name, digest in found.items()}
+        """Return the stored hashes by sequence. Each portion is insisted on alone, so that a slow server gets on."""
+        sequences = {document_id(writer, sequence): sequence for sequence in records.sequences}
+        ids = list(sequences)
+        stored: dict[int, str] = {}
+        for start in range(0, len(ids), IDS_PER_REQUEST):
+            portion = ids[start : start + IDS_PER_REQUEST]
+            found = self._insist(partial(self._stream.find, portion, since), len(ids) - start)
+            if found is None:
+                return None
+            stored |= {sequences[name]: digest for name, digest in found.items()}
+        return stored
 
     def _bury(self, record: Record, reason: str, source: Source) -> None:
         """Keep an event as a dead letter. The file first: the journal may say that it is there, and never wrongly."""

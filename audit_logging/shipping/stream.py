@@ -82,7 +82,7 @@ class Stream:
         """Return what is stored under *ids*.
 
         Args:
-            ids: Document ids.
+            ids: Document ids, at most :data:`IDS_PER_REQUEST`.
             since: The oldest backing index that may hold them; None: any.
 
         Returns:
@@ -96,8 +96,7 @@ class Stream:
         found: dict[str, str] = {}
         try:
             for index in indices[indices.index(since) :] if since in indices else indices:
-                for start in range(0, len(ids), IDS_PER_REQUEST):
-                    found |= self._find_in(index, ids[start : start + IDS_PER_REQUEST])
+                found |= self._find_in(index, ids)
         except CredentialsError as error:
             self._say_blind(error)
             return None
