@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 from typing import Final
 
@@ -46,3 +47,11 @@ def file_system(path: Path, mounts: Path = _MOUNTS) -> str | None:
         if (resolved == point or point in resolved.parents) and (best is None or len(point.parts) >= best[0]):
             best = (len(point.parts), rest.split()[0])
     return None if best is None else best[1]
+
+
+def temporary_directory() -> Path | None:
+    """Return where programs put temporary files; None where there is no such place, as in a container without /tmp."""
+    try:
+        return Path(tempfile.gettempdir()).resolve()
+    except FileNotFoundError:
+        return None

@@ -31,7 +31,8 @@ def run_shop(environment: Mapping[str, str]) -> Iterator[str]:
     """Run the shop and yield its URL; on leaving it has shipped what it emitted.
 
     Args:
-        environment: The ``AUDIT_*`` variables that say where its trail goes, and all others.
+        environment: The ``AUDIT_*`` variables that say where its trail goes, the spool directory among them, and all
+            others.
 
     Raises:
         LocalServerError: The example or the extra ``demo`` is missing, or the shop ended by itself; its last words
@@ -39,7 +40,8 @@ def run_shop(environment: Mapping[str, str]) -> Iterator[str]:
     """
     import httpx
 
-    with socket.socket() as listener, tempfile.TemporaryFile() as complaints:
+    folder = Path(environment["AUDIT_SPOOL_DIR"]).parent  # which is there, other than a directory for temporary files
+    with socket.socket() as listener, tempfile.TemporaryFile(dir=folder) as complaints:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
         port = listener.getsockname()[1]

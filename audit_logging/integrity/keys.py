@@ -47,6 +47,11 @@ class SigningKey:
     def __repr__(self) -> str:
         return f"<SigningKey {self.id}>"
 
+    @property
+    def public(self) -> TrustedKeys:
+        """Its public half, by which its own signatures are believed."""
+        return TrustedKeys({self.id: self._private.public_key()})
+
     def sign(self, text: bytes) -> str:
         """Return the signature of *text*: 128 hexadecimal digits."""
         return self._private.sign(text).hex()
@@ -97,6 +102,9 @@ class TrustedKeys:
     def __bool__(self) -> bool:
         return bool(self._keys)
 
+    def __or__(self, other: TrustedKeys) -> TrustedKeys:
+        return TrustedKeys(self._keys | other._keys)
+
     def verifies(self, key: str, signature: str, text: bytes) -> bool:
         """Return whether *signature* (hexadecimal) is that of *text* by the trusted key with the id *key*."""
         from cryptography.exceptions import InvalidSignature
@@ -146,18 +154,15 @@ class TrustedKeys:
                 " directory in signing_key_file (AUDIT_SIGNING_KEY_FILE), or the true public keys to `verify` with"
                 " --public-key (public_keys=)."
             ) from error
-        trusted = cls.load(files) if files else cls({})
-        trusted._keys |= _public_half(signing_key_file)  # noqa: SLF001 - its own
-        return trusted
+        return _public_half(signing_key_file) | (cls.load(files) if files else cls({}))
 
 
-def _public_half(path: Path) -> dict[str, Ed25519PublicKey]:
-    """Return the public key of the signing key in *path* by its id; none where it cannot be read."""
+def _public_half(path: Path) -> TrustedKeys:
+    """Return the public half of the signing key in *path*; no key where that cannot be read."""
     try:
-        public: Ed25519PublicKey = _read(path, *_cryptography()).public_key()
+        return SigningKey(_read(path, *_cryptography())).public
     except (OSError, SettingsError):
-        return {}
-    return {key_id(public.public_bytes_raw()): public}
+        return TrustedKeys({})
 
 
 def check_key(path: Path) -> str:

@@ -17,11 +17,11 @@ import contextlib
 import fcntl
 import os
 import stat
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from audit_logging.errors import LocalServerError
+from audit_logging.mounts import temporary_directory
 from audit_logging.private import NotPrivateError, check_private_directory, make_directory
 
 if TYPE_CHECKING:
@@ -56,7 +56,9 @@ def shared_directory(home: Path, account: Account) -> Path:
     _made(home, home)
     candidates = [home / "local"]
     if account.switch:
-        candidates += [SYSTEM_CACHE, Path(tempfile.gettempdir()) / "audit-logging-root"]
+        candidates.append(SYSTEM_CACHE)
+        if (temporary := temporary_directory()) is not None:
+            candidates.append(temporary / "audit-logging-root")
     for candidate in candidates:
         if account.can_enter(candidate.parent) and _is_ours(candidate):
             return candidate

@@ -5,17 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from audit_logging.errors import SettingsError
-from audit_logging.mounts import EPHEMERAL, file_system, nearest_existing
+from audit_logging.mounts import EPHEMERAL, file_system, nearest_existing, temporary_directory
 from audit_logging.opensearch.check import Check
 from audit_logging.spool.directory import require_trusted_spool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from audit_logging.settings import Settings
 
@@ -80,19 +79,11 @@ def _lifetime(spool: Path, kind: str | None) -> Check:
     name = "spool disk"
     if kind in EPHEMERAL:
         return Check(name, "warning", f"The spool {spool} is on {kind}: {EPHEMERAL[kind]}.", _ELSEWHERE)
-    if _temporary_directory() in spool.resolve().parents:
+    if temporary_directory() in spool.resolve().parents:
         return Check(name, "warning", f"The spool {spool} is in a directory that systems clean up.", _ELSEWHERE)
     if kind is None:
         return Check(name, "skipped", "This system does not tell what kind of disk the spool is on.")
     return Check(name, "ok", f"The spool is on {kind}, which outlives the process.")
-
-
-def _temporary_directory() -> Path | None:
-    """Return where programs put temporary files; None where there is no such place, as in a container without /tmp."""
-    try:
-        return Path(tempfile.gettempdir()).resolve()
-    except FileNotFoundError:
-        return None
 
 
 def _room(place: Path, needed_bytes: int) -> Check:

@@ -206,8 +206,10 @@ def test_a_shop_that_cannot_start_says_why(tmp_path):
         httpx.get(url, timeout=PATIENCE_SECONDS)
 
 
-def test_a_shop_that_does_not_answer_says_so(tmp_path):
-    """It is ended all the same."""
+def test_a_shop_that_does_not_answer_says_so(tmp_path, monkeypatch):
+    """It is ended all the same. No directory for temporary files is needed, which a container may lack."""
+    monkeypatch.setattr("tempfile._candidate_tempdir_list", lambda: [str(tmp_path / "missing")])
+    monkeypatch.setattr("tempfile.tempdir", None)
     environment = {**os.environ, "AUDIT_SPOOL_DIR": str(tmp_path / "spool")}
     with (
         pytest.raises(LocalServerError, match=r"The shop does not answer \(ReadTimeout\)"),

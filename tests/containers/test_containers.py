@@ -276,6 +276,18 @@ class TestKeyFromASecret:
         assert json.loads(verdict)["findings"] == []
         assert json.loads(verdict)["signed"] >= 2
 
+    @pytest.mark.server
+    def test_verify_goes_on_from_its_record_without_a_public_key_file(self, pod, server):
+        """The record of the last run is signed with the same key."""
+        given = {"AUDIT_HOME": f"{MOUNTED}/home", "AUDIT_SIGNING_KEY_FILE": KEY, **server}
+        ended_well(pod.run("audit-logging", "emit", "user.login", "user_id=u-1", **given))
+        for _ in range(2):
+            ended_well(pod.run("audit-logging", "verify", "--from-last", **given))
+        del given["AUDIT_HOME"]
+        ended = pod.run("audit-logging", "verify", "--from-last", AUDIT_SPOOL_DIR=SPOOL, **given)
+        assert ended.returncode == 2
+        assert "set home (AUDIT_HOME) to a directory on a writable disk" in ended.stderr
+
 
 APPLICATION = """
 import signal, sys

@@ -227,7 +227,7 @@ def test_a_password_that_travels_unencrypted_is_a_warning(tmp_path):
 @pytest.fixture
 def kept(monkeypatch, tmp_path):
     """Let the test's directory count as one that lasts."""
-    monkeypatch.setattr("audit_logging.opensearch.disk.tempfile.gettempdir", lambda: "/nowhere")
+    monkeypatch.setattr("audit_logging.mounts.tempfile.gettempdir", lambda: "/nowhere")
     monkeypatch.setattr("audit_logging.opensearch.disk.file_system", lambda _: "ext4")
     return tmp_path
 
@@ -280,7 +280,7 @@ def test_a_spool_that_does_not_outlive_the_process_is_a_warning(kept, monkeypatc
 
 
 def test_a_spool_among_temporary_files_is_a_warning(kept, monkeypatch):
-    monkeypatch.setattr("audit_logging.opensearch.disk.tempfile.gettempdir", lambda: str(kept))
+    monkeypatch.setattr("audit_logging.mounts.tempfile.gettempdir", lambda: str(kept))
     assert "clean up" in spool_checks(kept / "spool")["spool disk"].sentence
 
 

@@ -159,13 +159,15 @@ def save(verified: Verified, settings: Settings) -> None:
         private_directory(path.parent, within=settings.home)
         write_durably(path, orjson.dumps(record))
     except OSError as error:
-        raise QueryError(f"The record {path} cannot be written ({error.strerror}): make room, or set home.") from error
+        raise QueryError(
+            f"The record {path} cannot be written ({error.strerror}): set home (AUDIT_HOME) to a directory on a"
+            " writable disk with room."
+        ) from error
 
 
 def _keys(settings: Settings) -> TrustedKeys:
     """Return this machine's own key alone: nobody else writes the record."""
-    key = SigningKey.load_or_create(settings.signing_key_path)
-    return TrustedKeys.load([settings.signing_key_path.parent / f"{key.id}.pub"])
+    return SigningKey.load_or_create(settings.signing_key_path).public
 
 
 def _signed(text: str) -> bytes:
