@@ -28,8 +28,10 @@ _NEEDED = [*map(Path, ("/etc/ld.so.cache", "/etc/ssl")), PROJECT, Path(sys.prefi
 def kernel_refuses():
     """Return why no container can be made here; an empty text where one can."""
     command = ["unshare", "--mount", "--pid", "--fork", "--propagation", "private", "mount", "-t", "tmpfs", "-", "/mnt"]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
-    return ended.stderr.strip()
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False).stderr.strip()
+    except FileNotFoundError:
+        return "it is not Linux"
 
 
 @dataclass(frozen=True)
