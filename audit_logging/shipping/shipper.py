@@ -291,6 +291,7 @@ class Shipper:
                 raise StoppedError("the shipper was stopped")
             if self._had_all:
                 self._pause_until_work()
+            self._had_all = False  # as long as what there is cannot be read, that is not known
             finishing = self._finishing
             taken = self._take(everything=finishing)
             self._looked_at = time.monotonic()

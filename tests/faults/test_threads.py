@@ -13,9 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from audit_logging import background
 from audit_logging.capture.checkpoints import Checkpoints
 from audit_logging.capture.sidecar import sidecar
 from audit_logging.capture.trail import Trail
+from audit_logging.shipping import shipper as shipper_module
 from audit_logging.shipping.source import Source
 from audit_logging.spool import reader as reader_module
 from audit_logging.spool.reader import SpoolReader
@@ -146,6 +148,8 @@ class TestLanes:
     @pytest.mark.parametrize("where", ["segments_of", "_read_at"])
     def test_a_spool_that_cannot_be_read_for_a_moment(self, through_proxy, prepared, monkeypatch, error, where):
         """Every lane meets it several times."""
+        monkeypatch.setattr(background, "LONGEST_PAUSE_SECONDS", 0.5)
+        monkeypatch.setattr(shipper_module, "_READ_AGAIN_SECONDS", 0.1)
         trail = Trail(through_proxy.model_copy(update={"batches_in_flight": 2}))
         ids = emit(trail, 20)
         assert trail.flush(20)
