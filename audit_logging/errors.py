@@ -30,14 +30,51 @@ Messages say what happened, to what, and what to do. Facts are attributes, never
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Self
+
+
+class Keyword(str):
+    """The name of a setting, condition or argument inside a message, spelled as in Python.
+
+    The command line and the REST interface replace it with the option or parameter that their users know.
+
+    Attributes:
+        name: The keyword alone.
+        example: A value that the message suggests for it, or None.
+    """
+
+    __slots__ = ("example", "name")
+
+    name: str
+    example: str | None
+
+    def __new__(cls, name: str, spelling: str | None = None, *, example: str | None = None) -> Self:  # noqa: D102
+        self = super().__new__(cls, spelling or (name if example is None else f"{name}={example!r}"))
+        self.name, self.example = name, example
+        return self
 
 
 class AuditError(Exception):
-    """The root: catch this to catch everything of ours."""
+    """The root: catch this to catch everything of ours.
+
+    Attributes:
+        parts: The message in pieces; those that are a :class:`Keyword` name one.
+    """
 
     exit_code: ClassVar[int] = 2
     """What the command line exits with when this error ends it."""
+
+    def __init__(self, *parts: str) -> None:
+        super().__init__("".join(parts))
+        self.parts = parts
+
+    def spelled(self, spell: Callable[[Keyword], str]) -> str:
+        """Return the message with each keyword replaced by what *spell* returns for it."""
+        return "".join(spell(part) if isinstance(part, Keyword) else part for part in self.parts)
 
 
 class SettingsError(AuditError):

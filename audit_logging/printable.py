@@ -13,6 +13,7 @@ _UNSEEN: Final = re.compile(
     "[\x7f-\x9f\xad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001-\U000e007f]"
 )
+_BEYOND_ASCII: Final = re.compile("[^\x00-\x7f]")
 
 
 def printable(text: str) -> str:
@@ -43,6 +44,16 @@ def json_bytes(value: Any, option: int = 0) -> bytes:
         return json
     # Outside its texts JSON is plain ASCII, so that whatever is found here stands inside one.
     return _UNSEEN.sub(_escape, json.decode()).encode()
+
+
+def in_ascii(json: str) -> str:
+    """Return the same JSON with every character beyond ASCII escaped.
+
+    Example:
+        >>> print(in_ascii('{"name":"Zoë"}'))
+        {"name":"Zo\\u00eb"}
+    """
+    return _BEYOND_ASCII.sub(_escape, json)
 
 
 def _escape(match: re.Match[str]) -> str:

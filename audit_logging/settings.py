@@ -8,6 +8,7 @@ generated from this module.
 from __future__ import annotations
 
 import ipaddress
+import logging
 import os
 import re
 from collections.abc import Callable  # noqa: TC003 - pydantic reads it
@@ -18,7 +19,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from audit_logging.errors import SettingsError
+from audit_logging.errors import Keyword, SettingsError
+
+_log = logging.getLogger("audit_logging")
 
 ENVIRONMENT_PREFIX = "AUDIT_"
 DEFAULT_STREAM = "audit-events"
@@ -322,19 +325,59 @@ class Settings(BaseSettings):
         try:
             return cls(**given)
         except ValidationError as error:
-            raise SettingsError("; ".join(_explain(detail) for detail in error.errors())) from None
+            explained = [_explain(detail) for detail in error.errors()]
+            parts = [part for each in explained for part in ("; ", *each)]
+            raise SettingsError(*parts[1:]) from None
+        finally:
+            _warn_of_misspelt_variables()
 
 
-def _explain(detail: Any) -> str:
-    reason = detail["msg"].removeprefix("Value error, ")
+def unknown_variables() -> dict[str, str | None]:
+    """Return the environment variables that start with the prefix of settings and are not settings.
+
+    Each has the variable of the setting that it resembles most, or None.
+
+    Example:
+        >>> os.environ["AUDIT_DURABILTY"] = "disk"
+        >>> unknown_variables().pop("AUDIT_DURABILTY")
+        'AUDIT_DURABILITY'
+        >>> del os.environ["AUDIT_DURABILTY"]
+    """
+    known = [f"{ENVIRONMENT_PREFIX}{name.upper()}" for name in Settings.model_fields]
+    unknown = sorted(
+        name for name in os.environ if name.upper().startswith(ENVIRONMENT_PREFIX) and name.upper() not in known
+    )
+    if not unknown:
+        return {}
+    from difflib import get_close_matches
+
+    return {name: next(iter(get_close_matches(name.upper(), known, 1, 0.8)), None) for name in unknown}
+
+
+_warned_of: set[str] = set()
+
+
+def _warn_of_misspelt_variables() -> None:
+    for name, meant in unknown_variables().items():
+        if meant is not None and name not in _warned_of:
+            _warned_of.add(name)
+            _log.warning("The variable %s is not a setting and is ignored; did you mean %s?", name, meant)
+
+
+def _explain(detail: Any) -> tuple[str, ...]:
+    reason = _with_keywords(detail["msg"].removeprefix("Value error, "))
     if not detail["loc"]:
-        return f"The settings contradict each other: {reason}."
+        return "The settings contradict each other: ", *reason, "."
     name = str(detail["loc"][0])
     if detail["type"] == "extra_forbidden":
         from difflib import get_close_matches
 
         close = get_close_matches(name, Settings.model_fields, n=1)
-        return f"There is no setting {name!r}" + (
-            f"; did you mean {close[0]!r}?" if close else "; see docs/settings.md."
-        )
-    return f"Setting {name!r} (or {ENVIRONMENT_PREFIX}{name.upper()}) is wrong: {reason}."
+        return (f"There is no setting {name!r}; {f'did you mean {close[0]!r}?' if close else 'see docs/settings.md.'}",)
+    setting = Keyword(name, f"Setting {name!r} (or {ENVIRONMENT_PREFIX}{name.upper()})")
+    return setting, " is wrong: ", *reason, "."
+
+
+def _with_keywords(text: str) -> list[str]:
+    words = re.split(r"\b([a-z]+(?:_[a-z]+)+)\b", text)
+    return [Keyword(word) if word in Settings.model_fields else word for word in words]

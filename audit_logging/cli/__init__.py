@@ -13,6 +13,9 @@ def main() -> None:
     """Run the command line; the entry point of the installed script."""
     # Looking for pydantic's plugins means reading the metadata of every installed package, with every command.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    from audit_logging.cli.encoding import never_fail
+
+    never_fail()
     try:
         from audit_logging.cli.root import run
     except ModuleNotFoundError as error:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from audit_logging.cli.options import connection_options, json_option
+from audit_logging.cli.options import connection_options, json_option, spool_dir_option
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from audit_logging.opensearch.doctor import Diagnosis
     from audit_logging.settings import Settings
 
@@ -19,20 +21,25 @@ EXIT_OPENSEARCH = 3
 
 
 @click.command()
+@spool_dir_option
 @connection_options
 @json_option
-def doctor(*, settings: Settings, as_json: bool) -> None:
-    """Look at everything the trail rests on, and say what to mend. Changes nothing.
+def doctor(*, spool_dir: Path | None, settings: Settings, as_json: bool) -> None:
+    """Check the installation, the spool, the signing key, OpenSearch and the stream. Changes nothing.
 
-    Exits with 0 when there is no problem (warnings are none), 1 when there is one, 3 when OpenSearch did not answer.
+    Exits with 0 when there is no problem (warnings do not count), 1 when there is one, 3 when OpenSearch does not
+    answer.
 
     \b
-    Example:
+    Examples:
       audit-logging doctor --url https://search.example:9200
+      audit-logging doctor --spool-dir /var/lib/shop/audit
     """
     from audit_logging.opensearch.doctor import diagnose
     from audit_logging.query.accounting import check_accounts
 
+    if spool_dir is not None:
+        settings = settings.model_copy(update={"spool_dir": spool_dir})
     diagnosis = diagnose(settings)
     ask = diagnosis.answered and bool(settings.opensearch_url)
     diagnosis = replace(diagnosis, checks=(*diagnosis.checks, *check_accounts(settings, ask=ask)))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from audit_logging.cli.options import connection_options, json_option
+from audit_logging.cli.options import connection_options, json_option, timeout_option
 from audit_logging.errors import CredentialsError, NotFoundError, NotIndexedError, OpenSearchError
 
 if TYPE_CHECKING:
@@ -35,12 +35,8 @@ _WAITING_IS_TOLD_BY = frozenset({"delivery", "trail"})
     type=click.Choice(["process", "disk", "indexed"]),
     help="What must have happened before this counts as done (default: AUDIT_DURABILITY, else process).",
 )
-@click.option(
-    "--timeout",
-    "timeout_seconds",
-    type=click.FloatRange(min=0),
-    metavar="SECONDS",
-    help="How long to wait for OpenSearch at the end (default: AUDIT_SHUTDOWN_TIMEOUT_SECONDS, else 10).",
+@timeout_option(
+    "How long to wait for OpenSearch at the end (default: AUDIT_SHUTDOWN_TIMEOUT_SECONDS, else 10s).", default=None
 )
 @connection_options
 @json_option

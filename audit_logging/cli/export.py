@@ -13,7 +13,7 @@ import click
 from audit_logging.cli.export_schedule import due_exports
 from audit_logging.cli.filtering import NEGATIVES, filter_options
 from audit_logging.cli.options import connection_options, json_option
-from audit_logging.cli.output import print_json, printable
+from audit_logging.cli.output import json_text, print_json, printable
 from audit_logging.cli.progress import progress_bar
 from audit_logging.cli.schedule import schedule_options
 from audit_logging.query.export.formats import FORMATS, Csv
@@ -172,7 +172,7 @@ def verify(*, manifest: Path, as_json: bool) -> None:
 def _tell(report: ExportReport, *, as_json: bool, err: bool) -> None:
     """Say what an export became, on standard error where *err* says so."""
     if as_json:
-        click.echo(report.model_dump_json(), err=err)
+        click.echo(json_text(report.model_dump(mode="json")), err=err)
         return
     where_to = f"to {report.path} " if report.path is not None else ""
     click.echo(

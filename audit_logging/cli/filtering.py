@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from audit_logging.cli.spelling import option_name, option_of
+from audit_logging.errors import FilterError
 from audit_logging.query.filter import NEGATION, SINGLE, Condition, Filter
 
 if TYPE_CHECKING:
@@ -24,16 +26,37 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 def filter_options(command: Command) -> Command:
     """Add an option for every condition and its negative; the command receives them as one ``where``."""
+    return _with_options(command, {})
+
+
+def event_filter_options(command: Command) -> Command:
+    """Add the options of :func:`filter_options` to a command that has a time of its own, with other names for times.
+
+    The time of the events is ``--events-since`` and ``--events-until`` there.
+    """
+    times = {
+        name: option_name(name, f"events-{condition.option}")
+        for name, condition in Filter.conditions().items()
+        if condition.kind == "time"
+    }
+    return _with_options(command, times)
+
+
+def _with_options(command: Command, renamed: dict[str, str]) -> Command:
     conditions = Filter.conditions()
 
     @functools.wraps(command)
     def with_filter(**options: Any) -> Any:
         given = {name: _value(conditions[name], options.pop(_parameter(name))) for name in conditions}
-        return command(where=Filter.of(**given), **options)
+        try:
+            return command(where=Filter.of(**given), **options)
+        except FilterError as error:
+            raise FilterError(error.spelled(functools.partial(option_of, renamed=renamed))) from None
 
     decorated: Any = with_filter
     for name, condition in reversed(conditions.items()):
-        decorated = _option(name, condition)(decorated)
+        option = renamed.get(name) or option_name(name, condition.option)
+        decorated = _option(name, option, condition)(decorated)
     return decorated  # type: ignore[no-any-return]
 
 
@@ -56,10 +79,10 @@ def _parameter(name: str) -> str:
     return f"where_{name}"
 
 
-def _option(name: str, condition: Condition) -> Callable[[Any], Any]:
+def _option(name: str, option: str, condition: Condition) -> Callable[[Any], Any]:
     negative = name.startswith(NEGATION)
     return click.option(
-        f"--not-{condition.option}" if negative else f"--{condition.option}",
+        option,
         _parameter(name),
         metavar=condition.metavar,
         multiple=condition.kind not in SINGLE,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from audit_logging.cli.filtering import filter_options
+from audit_logging.cli.filtering import event_filter_options
 from audit_logging.cli.options import connection_options, json_option
 from audit_logging.cli.output import print_json, printable, table
 from audit_logging.cli.retention import hold_as_json, report_as_json, summary
@@ -37,27 +37,39 @@ def hold() -> None:
 
     \b
     Examples:
-      audit-logging hold place --user u-42 --until 2026-03-01 --reason "Case 12/2026"
+      audit-logging hold place --user u-42 --events-until 2026-03-01 --reason "Case 12/2026"
       audit-logging hold list
       audit-logging hold release h-1f0c92ab --reason "Case closed"
     """
 
 
+def _refuse_time(_context: click.Context, option: click.Parameter, given: str | None) -> None:
+    if given is not None:
+        name = option.opts[0].removeprefix("--")
+        raise click.UsageError(
+            f"--{name} is not an option here, because a hold has no end of its own: it lasts until `audit-logging hold"
+            f" release`. To hold only the events of some time, use --events-{name}."
+        )
+
+
 @hold.command()
 @connection_options
-@filter_options
+@event_filter_options
+@click.option("--since", hidden=True, expose_value=False, callback=_refuse_time)
+@click.option("--until", hidden=True, expose_value=False, callback=_refuse_time)
 @reason_option
 @person_option
 @json_option
 def place(*, settings: Settings, where: Filter, reason: str, person: str, as_json: bool) -> None:
     """Keep every backing index that holds a matching event, now or later. Without filters: all of the stream.
 
-    What is under a hold is locked in OpenSearch itself, which then refuses to delete it, whoever asks.
+    Held indices are locked in OpenSearch itself, which then refuses to delete them. --events-since and --events-until
+    choose events by their time; the hold itself lasts until `hold release`.
 
     \b
     Examples:
       audit-logging hold place --user u-42 --reason "Case 12/2026" --by jane.doe
-      audit-logging hold place --since 2026-01-01 --until 2026-04-01 --reason "Audit of Q1"
+      audit-logging hold place --events-since 2026-01-01 --events-until 2026-04-01 --reason "Audit of Q1"
       audit-logging hold place --stream audit-shop --reason "Case 13/2026"
     """
     from audit_logging.integrations.admin import AuditAdmin

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 import click
 
-from audit_logging.cli.options import connection_options, json_option, patience_option
+from audit_logging.cli.options import connection_options, json_option, timeout_option
 from audit_logging.integrations.import_formats import format_names
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class _Zone(click.ParamType):  # type: ignore[type-arg,unused-ignore] # generic 
 )
 @connection_options
 @click.option("--skip-broken", is_flag=True, help="Skip invalid records and report them.")
-@patience_option("How long OpenSearch may take for a batch.")
+@timeout_option("How long OpenSearch may take for a batch.", "--patience")
 @json_option
 def import_(
     *,
@@ -65,7 +65,7 @@ def import_(
     year: int | None,
     settings: Settings,
     skip_broken: bool,
-    patience_seconds: float,
+    timeout_seconds: float,
     as_json: bool,
 ) -> None:
     """Import the records of each FILE into the trail, with their own times and ids.
@@ -96,7 +96,7 @@ def import_(
         account.stopped = account.files[0].problem
     elif found.paths:
         with _progress() as (on_file, on_progress):
-            options = ImportOptions(zone, year, _say_broken if skip_broken else None, on_progress, patience_seconds)
+            options = ImportOptions(zone, year, _say_broken if skip_broken else None, on_progress, timeout_seconds)
             try:
                 import_files(found.paths, format_of_files, settings, options, account, on_file=on_file)
             except KeyboardInterrupt:

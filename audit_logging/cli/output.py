@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import unicodedata
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 import orjson
 
-from audit_logging.printable import json_bytes, printable
+from audit_logging.cli.encoding import is_utf8
+from audit_logging.printable import in_ascii, json_bytes, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -19,19 +21,46 @@ if TYPE_CHECKING:
 
 def print_json(value: Any) -> None:
     """Print *value* as one JSON document, indented by two spaces."""
-    click.echo(json_bytes(value, orjson.OPT_INDENT_2).decode())
+    click.echo(json_text(value, orjson.OPT_INDENT_2))
 
 
-__all__ = ["EVENT_COLUMNS", "event_row", "print_json", "printable", "table"]
+def json_text(value: Any, option: int = 0) -> str:
+    """Return *value* as JSON that standard output can hold: in ASCII alone, where that is not UTF-8."""
+    text = json_bytes(value, option).decode()
+    return text if is_utf8() else in_ascii(text)
 
-EVENT_COLUMNS = ("time (UTC)", "severity", "type", "user", "from", "message")
+
+__all__ = ["event_columns", "event_row", "fits_ids", "ids_option", "json_text", "print_json", "printable", "table"]
+
+ROOM_FOR_IDS = 140
+"""Columns of a terminal from which on event ids are shown."""
+
+_EVENT_COLUMNS = ("time (UTC)", "severity", "type", "user", "from", "message")
+
+ids_option = click.option(
+    "--ids/--no-ids",
+    default=None,
+    callback=lambda _context, _option, given: fits_ids() if given is None else given,
+    help="Show event ids, as `show`, `trace` and `prove` take them. Default: only on a wide terminal.",
+)
 
 
-def event_row(event: Event) -> tuple[str, ...]:
-    """Return what one line of a table tells of an event, in the order of :data:`EVENT_COLUMNS`."""
+def fits_ids() -> bool:
+    """Return whether standard output is a terminal with room for event ids. In a pipe, scripts count on the columns."""
+    return sys.stdout.isatty() and shutil.get_terminal_size().columns >= ROOM_FOR_IDS
+
+
+def event_columns(*, ids: bool) -> tuple[str, ...]:
+    """Return the headers of a table of events."""
+    return (*(("event id",) if ids else ()), *_EVENT_COLUMNS)
+
+
+def event_row(event: Event, *, ids: bool) -> tuple[str, ...]:
+    """Return the cells of one event, in the order of :func:`event_columns`."""
     moment = event.timestamp.strftime("%Y-%m-%d %H:%M:%S")
     user = event.user_id or event.user_name or "-"
-    return moment, event.severity, event.event_type, user, event.source_ip or "-", event.message
+    row = moment, event.severity, event.event_type, user, event.source_ip or "-", event.message
+    return (event.id, *row) if ids else row
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

@@ -8,7 +8,7 @@ import click
 
 from audit_logging.cli.filtering import NEGATIVES, filter_options, open_reader
 from audit_logging.cli.options import connection_options, json_option
-from audit_logging.cli.output import EVENT_COLUMNS, event_row, print_json, table
+from audit_logging.cli.output import event_columns, event_row, ids_option, print_json, table
 
 if TYPE_CHECKING:
     from audit_logging.query.filter import Filter
@@ -25,9 +25,10 @@ DEFAULT_LIMIT = 20
 )
 @click.option("--cursor", metavar="CURSOR", help="Go on where the page before ended; with the same filters.")
 @click.option("--oldest-first", is_flag=True, help="Oldest events first.")
+@ids_option
 @json_option
 def search(
-    *, settings: Settings, where: Filter, limit: int, cursor: str | None, oldest_first: bool, as_json: bool
+    *, settings: Settings, where: Filter, limit: int, cursor: str | None, oldest_first: bool, ids: bool, as_json: bool
 ) -> None:
     """Find events.
 
@@ -45,9 +46,10 @@ def search(
     if not page.events:
         click.echo(nothing_found(where))
         return
-    table(EVENT_COLUMNS, map(event_row, page.events))
+    table(event_columns(ids=ids), [event_row(event, ids=ids) for event in page.events])
     more = f"\nNext page: --cursor {page.cursor}" if page.cursor else ""
-    click.echo(f"\n{len(page.events):,} of {page.total:,} events.{more}", err=True)
+    hint = "" if ids else " With --ids: their ids, for `audit-logging show ID`."
+    click.echo(f"\n{len(page.events):,} of {page.total:,} events.{hint}{more}", err=True)
 
 
 @click.command(epilog=NEGATIVES)

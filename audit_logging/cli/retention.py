@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from audit_logging.cli.options import connection_options, json_option
+from audit_logging.cli.options import connection_options, json_option, timeout_option
 from audit_logging.cli.output import print_json, printable, table
 from audit_logging.cli.schedule import only_run
 
@@ -46,7 +46,7 @@ def retention() -> None:
 @retention.command()
 @connection_options
 @days_option
-@click.option("--at", metavar="TIME", help="Plan for another time: 2027-03-01, or 30d for in thirty days.")
+@click.option("--at", metavar="TIME", help="Plan for another time: 2027-03-01, or 30d or 1M (month) from now.")
 @json_option
 def plan(*, settings: Settings, retention_days: int | None, at: str | None, as_json: bool) -> None:
     """Show what will leave when, and what `apply` would do now. Changes nothing.
@@ -81,18 +81,10 @@ def plan(*, settings: Settings, retention_days: int | None, at: str | None, as_j
     type=click.Path(file_okay=False, path_type=Path),
     help="Directory in which each sealed index is kept, and checked, before it may leave.",
 )
-@click.option(
-    "--wait",
-    "wait_seconds",
-    type=click.FloatRange(min=0),
-    default=30.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="How long Index State Management may take to take a policy over.",
-)
+@timeout_option("How long Index State Management may take to take a policy over.", "--wait", default="30s")
 @json_option
 def apply(
-    *, settings: Settings, retention_days: int | None, archive: Path | None, wait_seconds: float, as_json: bool
+    *, settings: Settings, retention_days: int | None, archive: Path | None, timeout_seconds: float, as_json: bool
 ) -> None:
     """Roll over, seal, archive and let leave what is due. Run it daily, on as many hosts as you like.
 
@@ -113,7 +105,7 @@ def apply(
     with only as ours, AuditAdmin(settings=_with_days(settings, retention_days)) as admin:
         if not ours:
             return
-        report = admin.apply_retention(archive=archive, wait_seconds=wait_seconds)
+        report = admin.apply_retention(archive=archive, wait_seconds=timeout_seconds)
     assert report.plan is not None
     if as_json:
         print_json(report_as_json(report))

@@ -43,6 +43,31 @@ COMMANDS = {
 }
 """Command name → where it lives. Imported only when called, so that each command starts quickly."""
 
+SUMMARIES = {
+    "server": "Run a real OpenSearch on this machine, without Docker.",
+    "setup": "Create or update templates, retention policy and data stream.",
+    "doctor": "Check the installation, the spool, OpenSearch and the stream.",
+    "demo": "Watch a web shop emit events, then search them.",
+    "emit": "Emit one event and print its id.",
+    "ship": "Ship the spools of processes that do not ship themselves.",
+    "spool": "Show pending events and dead letters of this host.",
+    "trace": "Show where one event is: spool, stream, dead letter.",
+    "import": "Import existing records, such as CloudTrail or logs.",
+    "search": "Find events.",
+    "show": "Show one event, its changes and its context.",
+    "tail": "Print the newest events; with -f, follow.",
+    "count": "Count events, exactly.",
+    "stats": "Count events by a field and over time.",
+    "export": "Write events to a file with a verifiable manifest.",
+    "report": "Write an HTML report about a period or a person.",
+    "verify": "Find edited, deleted, inserted or reordered events.",
+    "prove": "Write the proof that one event is unchanged.",
+    "retention": "Plan, apply and verify the retention period.",
+    "hold": "Place, list and release legal holds.",
+    "erase": "Make the personal data of one person unreadable.",
+}
+"""Command name → its line in the help, which imports no command."""
+
 
 PIPE_CLOSED = 141
 """Exit code where whoever read the output has gone: 128 + SIGPIPE, as a shell tells of any other tool."""
@@ -80,6 +105,11 @@ class LazyGroup(click.Group):
         """Return the names in the order in which a newcomer meets them."""
         return list(COMMANDS)
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """Write the list of commands."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, SUMMARIES[name]) for name in COMMANDS])
+
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """Import one command."""
         if cmd_name not in COMMANDS:
@@ -102,10 +132,34 @@ class LazyGroup(click.Group):
             raise click.UsageError(error.message + hint, ctx) from None
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+EXIT_CODES = """\b
+Exit codes:
+  0    done
+  1    a finding, or no such event (doctor, verify, show, spool status, ...)
+  2    wrong use: an option, a setting or a file
+  3    OpenSearch cannot be reached or refused
+  4    a promise was not kept, such as a durability or a complete archive
+  130  stopped with Ctrl-C
+  141  the reader of the output, such as head, has gone
+"""
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=EXIT_CODES,
+)
 @click.version_option(__version__, prog_name="audit-logging")
 def audit_logging() -> None:
-    """An audit trail its owners can rely on: emit, ship, search, export."""
+    """Tamper-evident audit logging for Python and OpenSearch: emit, ship, search, export, verify.
+
+    \b
+    Start here:
+      audit-logging demo                 see it work, on a local OpenSearch
+      audit-logging server up            start a local OpenSearch
+      audit-logging setup                prepare OpenSearch for events
+      audit-logging doctor               check the installation
+    """
 
 
 def run(arguments: list[str] | None = None) -> Any:
@@ -124,10 +178,12 @@ def run(arguments: list[str] | None = None) -> Any:
         error.show()
         sys.exit(error.exit_code)
     except AuditError as error:
-        from audit_logging.printable import printable  # here, for it is not needed when all goes well
+        from audit_logging.cli.spelling import spelled  # here, for neither is needed when all goes well
+        from audit_logging.printable import printable
 
-        # Servers and events speak in errors, too.
-        told = "\n".join(map(printable, str(error).split("\n")))
+        # An error may quote a server or an event.
+        told = spelled(error, sys.argv[1:] if arguments is None else arguments)
+        told = "\n".join(map(printable, told.split("\n")))
         click.echo(f"Error: {told}", err=True)
         sys.exit(error.exit_code)
     except PermissionError as error:  # whatever the command, and whichever of its files

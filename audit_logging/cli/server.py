@@ -77,11 +77,15 @@ def up(*, version: str | None, port: int | None, secure: bool, heap: str, name: 
 
 @server.command()
 @name_option
-def down(*, name: str) -> None:
+@json_option
+def down(*, name: str, as_json: bool) -> None:
     """Stop the server and remove its data."""
     from audit_logging.local.detached import take_down
 
     ran = take_down(Settings.load().home, name)
+    if as_json:
+        print_json({"name": name, "stopped": ran})
+        return
     message = "Stopped; its data is removed." if ran else f"No local server called {name!r} runs: nothing to stop."
     click.echo(message, err=True)
 

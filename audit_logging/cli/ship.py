@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from audit_logging.cli.options import connection_options, json_option, patience_option, spool_dir_option
+from audit_logging.cli.options import connection_options, json_option, spool_dir_option, timeout_option
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,11 +26,11 @@ _LOOK_SECONDS = 0.1
 
 @click.command()
 @click.option("--once", is_flag=True, help="Ship what is there, and end.")
-@patience_option("With --once: how long nothing may move before it gives up.")
+@timeout_option("With --once: give up after this long without progress.", "--patience")
 @spool_dir_option
 @connection_options
 @json_option
-def ship(*, once: bool, patience_seconds: float, spool_dir: Path | None, settings: Settings, as_json: bool) -> None:
+def ship(*, once: bool, timeout_seconds: float, spool_dir: Path | None, settings: Settings, as_json: bool) -> None:
     """Ship the spools of processes that do not ship themselves.
 
     Those are the dead, and the living whose setting `ship` is false (AUDIT_SHIP=false): they only write, and this does
@@ -47,12 +47,12 @@ def ship(*, once: bool, patience_seconds: float, spool_dir: Path | None, setting
     if spool_dir is not None:
         settings = settings.model_copy(update={"spool_dir": spool_dir})
     if once:
-        _ship_once(settings, patience_seconds, as_json=as_json)
+        _ship_once(settings, timeout_seconds, as_json=as_json)
     else:
         _ship_until_told(settings)
 
 
-def _ship_once(settings: Settings, patience_seconds: float, *, as_json: bool) -> None:
+def _ship_once(settings: Settings, timeout_seconds: float, *, as_json: bool) -> None:
     from audit_logging.capture.sidecar import sidecar
     from audit_logging.cli.emit import make_findable, why_it_cannot_ship
     from audit_logging.spool.directory import require_trusted_spool
@@ -66,7 +66,7 @@ def _ship_once(settings: Settings, patience_seconds: float, *, as_json: bool) ->
         shipper.start()
         shipper.end_when_done()
         with _progress() as show:
-            _watch(shipper, patience_seconds, show)
+            _watch(shipper, timeout_seconds, show)
         shipper.finish(0)
         shipped, problem = shipper.shipped, shipper.notices.last_problem or None
         if shipped:
@@ -80,10 +80,10 @@ def _ship_once(settings: Settings, patience_seconds: float, *, as_json: bool) ->
         sys.exit(EXIT_OPENSEARCH)
 
 
-def _watch(shipper: Shipper, patience_seconds: float, show: Callable[[int], None]) -> None:
+def _watch(shipper: Shipper, timeout_seconds: float, show: Callable[[int], None]) -> None:
     """Return when it has ended, or nothing has moved for too long."""
     shipped, moved = -1, time.monotonic()
-    while not shipper.wait(_LOOK_SECONDS) and time.monotonic() < moved + patience_seconds:
+    while not shipper.wait(_LOOK_SECONDS) and time.monotonic() < moved + timeout_seconds:
         if shipper.shipped != shipped:
             shipped, moved = shipper.shipped, time.monotonic()
             show(shipped)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -9,7 +10,8 @@ import orjson
 
 from audit_logging.cli.filtering import open_reader
 from audit_logging.cli.options import connection_options, json_option
-from audit_logging.cli.output import EVENT_COLUMNS, event_row, print_json, table
+from audit_logging.cli.output import event_columns, event_row, ids_option, print_json, table
+from audit_logging.errors import NotFoundError
 from audit_logging.printable import printable
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from audit_logging.query.results import Context, Related
     from audit_logging.settings import Settings
 
+EXIT_FINDING = 1
 HERE = "this event"
 HEADLINE = ("@timestamp", "message", "audit.changes")
 """What is shown above and below the other fields."""
@@ -31,7 +34,7 @@ HEADLINE = ("@timestamp", "message", "audit.changes")
     "--context",
     "within",
     metavar="DURATION",
-    help="Also what the same user did, and what belongs to the same request or session, so long before and after: 5m.",
+    help="Also show other events of the same user, request or session within this time before and after, such as 5m.",
 )
 @click.option(
     "--limit",
@@ -40,11 +43,12 @@ HEADLINE = ("@timestamp", "message", "audit.changes")
     show_default=True,
     help="With --context: events before, and events after.",
 )
+@ids_option
 @json_option
-def show(*, event_id: str, settings: Settings, within: str | None, limit: int, as_json: bool) -> None:
+def show(*, event_id: str, settings: Settings, within: str | None, limit: int, ids: bool, as_json: bool) -> None:
     """Show one event whole, its changes as a diff, and what happened around it.
 
-    EVENT_ID is the event.id that emitting returned, or writer-sequence.
+    EVENT_ID is the event.id that emitting returned, or writer-sequence. Exits with 1 when there is no such event.
 
     \b
     Examples:
@@ -52,19 +56,21 @@ def show(*, event_id: str, settings: Settings, within: str | None, limit: int, a
       audit-logging show 6f1e8b11aa20cc31-17 --context 5m
     """
     with open_reader(settings) as reader:
-        if within is None:
-            event = reader.get(event_id)
-            context = None
-        else:
-            context = reader.context(event_id, within=within, limit=limit)
-            event = context.event
+        try:
+            context = None if within is None else reader.context(event_id, within=within, limit=limit)
+            event = reader.get(event_id) if context is None else context.event
+        except NotFoundError as error:
+            if error.error_type:  # it is the stream that does not exist
+                raise
+            click.echo(f"Error: {printable(str(error))}", err=True)
+            sys.exit(EXIT_FINDING)
     if as_json:
         print_json(event.to_dict() if context is None else context.to_dict())
         return
     _print_event(event)
     if context is not None:
         click.echo()
-        _print_context(context, str(within))
+        _print_context(context, str(within), ids=ids)
 
 
 def _print_event(event: Event) -> None:
@@ -112,20 +118,20 @@ def _lines(change: dict[str, Any], side: str) -> list[str]:
     return orjson.dumps(change[side], option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS).decode().splitlines()
 
 
-def _print_context(context: Context, within: str) -> None:
+def _print_context(context: Context, within: str, *, ids: bool) -> None:
     if not context.before and not context.after:
         click.echo(f"Nothing else of the same user, request or session within {printable(within)}.")
         return
     rows = [
-        *map(_related_row, context.before),
-        (*event_row(context.event), HERE),
-        *map(_related_row, context.after),
+        *(_related_row(related, ids=ids) for related in context.before),
+        (*event_row(context.event, ids=ids), HERE),
+        *(_related_row(related, ids=ids) for related in context.after),
     ]
-    table((*EVENT_COLUMNS, "same"), rows)
+    table((*event_columns(ids=ids), "same"), rows)
 
 
-def _related_row(related: Related) -> tuple[str, ...]:
-    return (*event_row(related.event), ", ".join(related.shares))
+def _related_row(related: Related, *, ids: bool) -> tuple[str, ...]:
+    return (*event_row(related.event, ids=ids), ", ".join(related.shares))
 
 
 def _text(value: Any) -> str:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
 from audit_logging.cli.filtering import NEGATIVES, filter_options, open_reader
 from audit_logging.cli.options import connection_options
-from audit_logging.cli.output import event_row
-from audit_logging.printable import json_bytes, printable
+from audit_logging.cli.output import event_row, ids_option, json_text
+from audit_logging.printable import printable
 
 if TYPE_CHECKING:
     from audit_logging.query.event import Event
@@ -34,8 +35,9 @@ TYPE_WIDTH = 20
     help="Begin with that many of the newest events.",
 )
 @click.option("-f", "--follow", is_flag=True, help="Go on with every event that arrives, until Ctrl-C.")
+@ids_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line, for scripts.")
-def tail(*, settings: Settings, where: Filter, limit: int, follow: bool, as_json: bool) -> None:
+def tail(*, settings: Settings, where: Filter, limit: int, follow: bool, ids: bool, as_json: bool) -> None:
     """Print the newest events, oldest first; with -f, go on as they arrive.
 
     Each event is printed once, even those that arrive late from a spool that waited out an outage. Outages are waited
@@ -47,7 +49,7 @@ def tail(*, settings: Settings, where: Filter, limit: int, follow: bool, as_json
       audit-logging tail -f --category authentication --outcome failure
       audit-logging tail -n 100 --user u-42 --json
     """
-    write = _write_json if as_json else _write_line
+    write = _write_json if as_json else partial(_write_line, ids=ids)
     with open_reader(settings) as reader:
         if follow:
             for event in reader.tail(where, last=limit, on_wait=_Outages()):
@@ -72,11 +74,11 @@ class _Outages:
 
 
 def _write_json(event: Event) -> None:
-    click.echo(json_bytes(event.to_dict()).decode())
+    click.echo(json_text(event.to_dict()))
 
 
-def _write_line(event: Event) -> None:
-    moment, severity, event_type, user, source, message = map(printable, event_row(event))
-    line = f"{moment}  {severity:<8}  {event_type:<{TYPE_WIDTH}}  {user}  {source}  {message}"
+def _write_line(event: Event, *, ids: bool) -> None:
+    *first, moment, severity, event_type, user, source, message = map(printable, event_row(event, ids=ids))
+    line = "  ".join([*first, moment, f"{severity:<8}", f"{event_type:<{TYPE_WIDTH}}", user, source, message])
     # https://no-color.org; click itself leaves colours out where no terminal reads.
     click.secho(line, fg=COLOURS.get(event.severity), color=False if os.environ.get("NO_COLOR") else None)

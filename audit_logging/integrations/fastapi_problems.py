@@ -20,7 +20,14 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException as BaseHTTPException
 from starlette.requests import ClientDisconnect
 
-from audit_logging.errors import AuditError, DurabilityError, FilterError, IncompleteResultError, NotFoundError
+from audit_logging.errors import (
+    AuditError,
+    DurabilityError,
+    FilterError,
+    IncompleteResultError,
+    Keyword,
+    NotFoundError,
+)
 from audit_logging.integrations.asgi import CLIENT_ERROR, CLIENT_GONE, REQUEST_ID_KEY
 
 if TYPE_CHECKING:
@@ -141,7 +148,7 @@ def problem_of(error: Exception, scope: Scope) -> Response:
 def _status_and_detail(error: Exception) -> tuple[int, str]:
     unavailable = HTTPStatus.SERVICE_UNAVAILABLE
     if isinstance(error, FilterError):
-        return UNPROCESSABLE, str(error)
+        return UNPROCESSABLE, error.spelled(_parameter)
     if isinstance(error, NotFoundError) and not error.error_type:
         return HTTPStatus.NOT_FOUND, "There is no such event: it may not have arrived yet, or left with its retention."
     if isinstance(error, IncompleteResultError):
@@ -151,6 +158,10 @@ def _status_and_detail(error: Exception) -> tuple[int, str]:
     if isinstance(error, AuditError):
         return unavailable, "The trail cannot be read at the moment: ask again later. The application's log says why."
     return HTTPStatus.INTERNAL_SERVER_ERROR, "The application's log says what happened."
+
+
+def _parameter(keyword: Keyword) -> str:
+    return f"The parameter {keyword.name!r}" if keyword.example is None else f"{keyword.name}={keyword.example}"
 
 
 def _is_the_applications(error: Exception, request: Request) -> bool:

@@ -6,7 +6,7 @@ import base64
 import ssl
 from typing import TYPE_CHECKING, NamedTuple
 
-from audit_logging.errors import SettingsError
+from audit_logging.errors import Keyword, SettingsError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,7 +60,9 @@ def _secret_in(path: Path, setting: str) -> str:
         return path.read_text("utf-8").strip()
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or "it is not text"
-        raise SettingsError(f"{setting} {path} cannot be read ({why}): mount it where this user may read it.") from None
+        raise SettingsError(
+            Keyword(setting), f" {path} cannot be read ({why}): mount it where this user may read it."
+        ) from None
 
 
 def _state(path: Path) -> tuple[str, int, int]:
@@ -88,6 +90,11 @@ def tls_context(settings: Settings) -> ssl.SSLContext:
 
 def _unusable(error: OSError) -> SettingsError:
     return SettingsError(
-        f"The TLS files cannot be used ({error}): check opensearch_ca_file, opensearch_client_cert and"
-        " opensearch_client_key (readable PEM files)."
+        f"The TLS files cannot be used ({error}): check ",
+        Keyword("opensearch_ca_file"),
+        ", ",
+        Keyword("opensearch_client_cert"),
+        " and ",
+        Keyword("opensearch_client_key"),
+        " (readable PEM files).",
     )

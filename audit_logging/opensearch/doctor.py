@@ -26,6 +26,7 @@ from audit_logging.opensearch.rights import check_rights
 from audit_logging.opensearch.setup import NO_ISM, NOT_APPEND_ONLY, plan_setup, read_stream
 from audit_logging.opensearch.signing import check_signing
 from audit_logging.opensearch.templates import policy_name
+from audit_logging.settings import unknown_variables
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -69,7 +70,7 @@ def diagnose(settings: Settings) -> Diagnosis:
         >>> [check.name for check in diagnose(Settings.load()).problems]  # doctest: +SKIP
         ['server']
     """
-    checks = [*_installation(), *check_spool(settings), check_signing(settings), *_transport(settings)]
+    checks = [*_installation(), *_environment(), *check_spool(settings), check_signing(settings), *_transport(settings)]
     try:
         client = Client(settings)
     except SettingsError as error:  # no URL, or files for TLS that cannot be used
@@ -101,6 +102,12 @@ def _installation() -> Iterator[Check]:
             " so its files and ours overwrite each other.",
             f"Run `pip uninstall {FOREIGN_DISTRIBUTION}`, then reinstall {DISTRIBUTION}.",
         )
+
+
+def _environment() -> Iterator[Check]:
+    for name, meant in unknown_variables().items():
+        hint = f"Did you mean {meant}?" if meant else "Remove it, unless another program uses it."
+        yield Check("environment", "warning", f"The variable {name} is not a setting and is ignored.", hint)
 
 
 def _transport(settings: Settings) -> Iterator[Check]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from audit_logging.errors import FilterError, NotFoundError
+from audit_logging.errors import FilterError, Keyword, NotFoundError
 from audit_logging.query.dsl import all_of, any_of, timestamp
 from audit_logging.query.event import Event
 from audit_logging.query.results import Context, Related
@@ -54,9 +54,12 @@ def context_steps(stream: str, event_id: str, *, within: str | dt.timedelta, lim
         FilterError: *within* or *limit* is malformed, or the id is none.
         NotFoundError: There is no such event.
     """
-    reach = duration_of(within)
+    try:
+        reach = duration_of(within)
+    except FilterError as error:
+        raise FilterError(Keyword("within"), f": {error}") from None
     if isinstance(limit, bool) or not isinstance(limit, int) or not 0 <= limit <= MOST_EACH_SIDE:
-        raise FilterError(f"limit is a number from 0 to {MOST_EACH_SIDE}, not {str(limit)[:60]!r}.")
+        raise FilterError(Keyword("limit"), f" is a number from 0 to {MOST_EACH_SIDE}, not {str(limit)[:60]!r}.")
     hit = yield from event_steps(stream, event_id)
     event = Event(hit.document)
     shared = {name: value for name, path in SHARED.items() if (value := event.get(path)) is not None}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from audit_logging.errors import FilterError
+from audit_logging.errors import FilterError, Keyword
 from audit_logging.query.times import EARLIEST, LATEST
 
 if TYPE_CHECKING:
@@ -92,5 +92,7 @@ def _contents(text: str) -> _Contents:
         return _Contents.model_validate(orjson.loads(decoded))
     except (ValueError, binascii.Error, ValidationError):
         raise FilterError(
-            "That is not a cursor, or only part of one: pass on page.cursor as it came, or none for the first page."
+            "That is not a cursor, or only part of one: pass on ",
+            Keyword("cursor", "page.cursor"),
+            " as it came, or none for the first page.",
         ) from None

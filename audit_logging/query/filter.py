@@ -11,7 +11,7 @@ import orjson
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
 from typing_extensions import Self
 
-from audit_logging.errors import FilterError
+from audit_logging.errors import FilterError, Keyword
 from audit_logging.query.times import normalise_time, resolve_time
 from audit_logging.query.values import metadata_terms, networks, one_of, patterns, several
 
@@ -49,7 +49,16 @@ Outcomes = Annotated[tuple[str, ...], BeforeValidator(several), AfterValidator(o
 Networks = Annotated[tuple[str, ...], BeforeValidator(networks)]
 MetadataTerms = Annotated[dict[str, tuple[str, ...]], BeforeValidator(metadata_terms)]
 Text = Annotated[str, Field(min_length=1, max_length=1000)]
-Time = Annotated[dt.datetime | str, BeforeValidator(normalise_time)]
+
+
+def _time(value: Any) -> dt.datetime | str:
+    try:
+        return normalise_time(value)
+    except FilterError as error:  # pydantic adds the name of the condition to a ValueError alone
+        raise ValueError(str(error)) from None
+
+
+Time = Annotated[dt.datetime | str, BeforeValidator(_time)]
 
 
 class Conditions(BaseModel):
@@ -144,7 +153,7 @@ class Filter(_with_negatives(Conditions)):  # type: ignore[misc] # the negatives
         try:
             made = cls(**conditions)
         except ValidationError as error:
-            raise FilterError(" ".join(_explain(detail) for detail in error.errors())) from None
+            raise FilterError(*(part for detail in error.errors() for part in _explain(detail))) from None
         return made
 
     def at(self, now: dt.datetime) -> Self:
@@ -160,7 +169,10 @@ class Filter(_with_negatives(Conditions)):  # type: ignore[misc] # the negatives
         bounds = {"since": max(since, default=None), "until": min(until, default=None)}
         if since and until and max(since) > min(until):
             raise FilterError(
-                f"since ({max(since).isoformat()}) lies after until ({min(until).isoformat()}): swap them."
+                Keyword("since"),
+                f" ({max(since).isoformat()}) lies after ",
+                Keyword("until"),
+                f" ({min(until).isoformat()}): swap them.",
             )
         there: Self = self.model_copy(update={**bounds, "not_since": None, "not_until": None})
         return there
@@ -189,7 +201,7 @@ class Filter(_with_negatives(Conditions)):  # type: ignore[misc] # the negatives
         }
 
 
-def _explain(detail: Any) -> str:
+def _explain(detail: Any) -> tuple[str, ...]:
     name = str(detail["loc"][0]) if detail["loc"] else "filter"
     if detail["type"] == "extra_forbidden":
         from difflib import get_close_matches
@@ -197,5 +209,6 @@ def _explain(detail: Any) -> str:
         close = get_close_matches(name, Filter.model_fields, n=1, cutoff=0.5)
         names = ", ".join(field for field in Filter.model_fields if not field.startswith(NEGATION))
         hint = f"did you mean {close[0]!r}?" if close else f"there are {names}, and not_<each>."
-        return f"There is no filter {name!r}; {hint}"
-    return f"Filter {name!r} is wrong: {detail['msg'].removeprefix('Value error, ').rstrip('.')}."
+        return (f"There is no filter {name!r}; {hint}",)
+    reason = detail["msg"].removeprefix("Value error, ").rstrip(".")
+    return Keyword(name, f"Filter {name!r}"), f" is wrong: {reason}."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from audit_logging.errors import FilterError
+from audit_logging.errors import FilterError, Keyword
 from audit_logging.query.copies import total_and_copies
 from audit_logging.query.cursor import Cursor
 from audit_logging.query.distinct import Distinct, sort_of
@@ -38,7 +38,7 @@ def page_steps(
     """
     check_sort(sort)
     if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MAX_LIMIT:
-        raise FilterError(f"limit is a number from 1 to {MAX_LIMIT}, not {str(limit)[:60]!r}.")
+        raise FilterError(Keyword("limit"), f" is a number from 1 to {MAX_LIMIT}, not {str(limit)[:60]!r}.")
     question = filter_.digest(stream, sort)
     start = None if cursor is None else Cursor.decode(cursor, question=question)
     now = start.now if start else now
@@ -96,7 +96,7 @@ def _in_order(raw_hits: list[dict[str, Any]], *, newest: bool, room: int, enough
 def check_sort(sort: Any) -> None:
     """Raise a :class:`FilterError` unless *sort* is one of :data:`SORTS`."""
     if sort not in SORTS:
-        raise FilterError(f"sort is newest or oldest, not {str(sort)[:60]!r}.")
+        raise FilterError(Keyword("sort"), f" is newest or oldest, not {str(sort)[:60]!r}.")
 
 
 def _end(hits: Sequence[Hit], start: Cursor | None) -> tuple[SortKey, tuple[str, ...]]:

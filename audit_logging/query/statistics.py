@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
-from audit_logging.errors import FilterError
+from audit_logging.errors import FilterError, Keyword
 from audit_logging.query.copies import total_and_copies, without
 from audit_logging.query.dsl import query_of
 from audit_logging.query.exchange import Steps, search_request
 from audit_logging.query.results import Before, Bucket, Interval, Statistics
-from audit_logging.query.times import zone_of
+from audit_logging.query.times import fixed_length, parts_of, zone_of
 
 if TYPE_CHECKING:
     from audit_logging.query.dsl import Query
@@ -39,7 +38,7 @@ SHARD_SIZES: Final = (1000, 50_000)
 EXACT_DISTINCT: Final = 40_000
 """Up to so many different values an estimate of them is nearly exact; OpenSearch takes no higher bound."""
 
-_INTERVAL: Final = re.compile(r"(\d{1,6})([smhdwMqy])", re.ASCII)
+MAX_STEP: Final = 999_999
 _CALENDAR: Final = {"d": "day", "w": "week", "M": "month", "q": "quarter", "y": "year"}
 """Steps that begin where the calendar has them: a fixed week would begin on a Thursday, as 1970 did."""
 
@@ -67,7 +66,7 @@ class Counting:
         if self.by not in FIELDS:
             raise FilterError(f"Statistics cannot be made by {str(self.by)[:60]!r}; there are {', '.join(FIELDS)}.")
         if isinstance(self.top, bool) or not isinstance(self.top, int) or not 1 <= self.top <= MAX_TOP:
-            raise FilterError(f"top is a number from 1 to {MAX_TOP}, not {str(self.top)[:60]!r}.")
+            raise FilterError(Keyword("top"), f" is a number from 1 to {MAX_TOP}, not {str(self.top)[:60]!r}.")
         zone_of(self.timezone)
 
     def aggregations(self, shard_size: int) -> dict[str, Any]:
@@ -83,20 +82,27 @@ class Counting:
     def _histogram(self) -> dict[str, Any]:
         if self.interval is None:
             return {}
-        match = _INTERVAL.fullmatch(self.interval) if isinstance(self.interval, str) else None
-        if match is None or not int(match[1]):
-            raise FilterError(
-                f"{str(self.interval)[:60]!r} is no interval: give one like 15m, 1h, 1d, 1w, 1M, 1q or 1y."
-            )
-        count, unit = int(match[1]), match[2]
-        if count == 1 and unit in _CALENDAR:
-            length = {"calendar_interval": _CALENDAR[unit]}
-        elif unit in "Mqy":
-            raise FilterError(f"An interval of {self.interval} has no fixed length: give 1{unit}, or a number of days.")
-        else:
-            length = {"fixed_interval": f"{count * 7}d" if unit == "w" else self.interval}
-        histogram = {"field": "@timestamp", "min_doc_count": 0, "time_zone": self.timezone, **length}
+        histogram = {"field": "@timestamp", "min_doc_count": 0, "time_zone": self.timezone, **_step(self.interval)}
         return {"histogram": {"date_histogram": histogram}}
+
+
+def _step(interval: str) -> dict[str, str]:
+    """Return a step of a histogram as OpenSearch takes it."""
+    parts = parts_of(interval) if isinstance(interval, str) and not interval.startswith("-") else None
+    if parts is None or len(parts) > 1 or not 0 < parts[0][0] <= MAX_STEP or parts[0][1] in {"us", "ms"}:
+        raise FilterError(
+            Keyword("interval"),
+            f": {str(interval)[:60]!r} is no interval: give one like 15m, 1h, 1d, 1w, 1M (month), 1q or 1y.",
+        )
+    [[count, unit]] = parts
+    if count == 1 and unit in _CALENDAR:
+        return {"calendar_interval": _CALENDAR[unit]}
+    if fixed_length(parts) is None:
+        raise FilterError(
+            Keyword("interval", "An interval"),
+            f" of {interval} has no fixed length: give 1{unit}, or a number of days.",
+        )
+    return {"fixed_interval": f"{count * 7}d" if unit == "w" else f"{count}{unit}"}
 
 
 def statistics_steps(stream: str, filter_: Filter, counting: Counting, *, now: dt.datetime) -> Steps[Statistics]:
@@ -118,7 +124,11 @@ def statistics_steps(stream: str, filter_: Filter, counting: Counting, *, now: d
 def _period_before(filter_: Filter, now: dt.datetime) -> Filter:
     if filter_.since is None:
         raise FilterError(
-            "To compare with the period before, say with since when the period begins (like since='-7d')."
+            "To compare with the period before, say with ",
+            Keyword("since"),
+            " when the period begins, such as ",
+            Keyword("since", example="-7d"),
+            ".",
         )
     until = filter_.until or now
     assert isinstance(filter_.since, dt.datetime)

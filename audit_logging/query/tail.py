@@ -13,7 +13,7 @@ import itertools
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
-from audit_logging.errors import FilterError
+from audit_logging.errors import FilterError, Keyword
 from audit_logging.query import arrivals
 from audit_logging.query.arrivals import Arrival, Shard
 from audit_logging.query.event import Event
@@ -40,7 +40,7 @@ class Tail:
 
     def __init__(self, stream: str, query: Query, *, last: int, conditions: dict[str, Any]) -> None:
         if isinstance(last, bool) or not isinstance(last, int) or not 0 <= last <= MOST_LAST:
-            raise FilterError(f"last is a number from 0 to {MOST_LAST}, not {str(last)[:60]!r}.")
+            raise FilterError(Keyword("last"), f" is a number from 0 to {MOST_LAST}, not {str(last)[:60]!r}.")
         self.conditions = conditions
         self.behind = False
         self._stream = stream

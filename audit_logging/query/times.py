@@ -7,6 +7,7 @@ given                                  means
 ``2026-03-01T12:00`` (no zone)         that instant in UTC
 ``2026-03-01``                         midnight UTC at which that day begins
 ``-15m``, ``-24h``, ``-30d``, ``-2w``  that long ago (also ``-1d12h``; the minus may be left out)
+``-1M``, ``-1q``, ``-1y``              months, quarters or years ago, by the calendar; ``m`` is minutes
 ``now``, ``today``, ``yesterday``      now; midnight UTC at which today or yesterday began
 ``2026-03-01T12:00 Europe/Prague``     that instant on the clocks there (IANA name); so with a day, ``today`` and
                                        ``yesterday``, which begin at that place's midnight
@@ -17,6 +18,7 @@ given                                  means
 
 from __future__ import annotations
 
+import calendar
 import datetime as dt
 import re
 import zoneinfo
@@ -37,7 +39,7 @@ _ABSOLUTE: Final = re.compile(
     r"(\d{4}-\d{2}-\d{2})(?:[T ](\d{2}:\d{2})(:\d{2})?(?:[.,](\d{1,6})0{0,3})?(Z|[+-]\d{2}:?\d{2})?)?",
     re.IGNORECASE | re.ASCII,
 )
-_PARTS: Final = re.compile(r"(\d{1,18})(us|ms|s|m|h|d|w)", re.ASCII)
+_PARTS: Final = re.compile(r"(\d{1,18})(us|ms|[smhdwMqy])", re.ASCII)
 _AGO: Final = re.compile(rf"-?(?:{_PARTS.pattern})+", re.ASCII)
 _UNITS: Final = {
     "us": dt.timedelta(microseconds=1),
@@ -48,6 +50,9 @@ _UNITS: Final = {
     "d": dt.timedelta(days=1),
     "w": dt.timedelta(weeks=1),
 }
+_MONTHS: Final = {"M": 1, "q": 3, "y": 12}
+_LOST_PLUS: Final = re.compile(r"\d{2}:\d{2}[\d:.,]* (\d{2}:?\d{2})", re.ASCII)
+_TOO_FINE: Final = re.compile(r":\d{2}[.,]\d{7}", re.ASCII)
 _NAMED_DAYS: Final = {"today": 0, "yesterday": 1}
 # One class for the whole name: two that overlap would try every way to share a long one out between them.
 _ZONED: Final = re.compile(r"(.*\S)\s+([a-z_][a-z0-9_/+-]*)", re.IGNORECASE | re.ASCII | re.DOTALL)
@@ -74,11 +79,10 @@ def normalise_time(value: TimeLike) -> dt.datetime | str:
     text, zone = _split_zone(value.strip())
     if (match := _ABSOLUTE.fullmatch(text)) is not None:
         return _absolute(match, zone)
-    text = text.lower()
-    if text in _NAMED_DAYS:
-        return text if zone is None else f"{text} {zone_of(zone).key}"
-    if zone is None and (text == "now" or _AGO.fullmatch(text)):
-        return text
+    if (day := text.lower()) in _NAMED_DAYS:
+        return day if zone is None else f"{day} {zone_of(zone).key}"
+    if zone is None and (day == "now" or _AGO.fullmatch(_in_our_case(text))):
+        return day if day == "now" else _in_our_case(text)
     raise _not_a_time(value)
 
 
@@ -94,9 +98,37 @@ def duration_of(value: str | dt.timedelta) -> dt.timedelta:
     """
     if isinstance(value, dt.timedelta) and value >= dt.timedelta():
         return min(value, _LONGEST)
-    if not isinstance(value, str) or value.startswith("-") or not _AGO.fullmatch(value):
+    parts = parts_of(value) if isinstance(value, str) and not value.startswith("-") else None
+    if parts is None:
         raise FilterError(f"{str(value)[:60]!r} is no duration: give one like 30s, 5m, 1h or 1h30m.")
-    return _length(value)
+    length = fixed_length(parts)
+    if length is None:
+        raise FilterError(f"{str(value)[:60]!r} has no fixed length: give a number of days or weeks, such as 30d.")
+    return length
+
+
+def parts_of(text: str) -> list[tuple[int, str]] | None:
+    """Return the numbers and units of a duration or a relative time, such as ``1h30m`` or ``-1M``; None for others.
+
+    The units are ``us``, ``ms``, ``s``, ``m`` (minute), ``h``, ``d``, ``w``, ``M`` (month), ``q`` and ``y``. Case
+    matters for ``m`` and ``M`` alone.
+
+    Example:
+        >>> parts_of("1h30m"), parts_of("-1M"), parts_of("soon")
+        ([(1, 'h'), (30, 'm')], [(1, 'M')], None)
+    """
+    text = _in_our_case(text)
+    return [(int(count), unit) for count, unit in _PARTS.findall(text)] if _AGO.fullmatch(text) else None
+
+
+def fixed_length(parts: list[tuple[int, str]]) -> dt.timedelta | None:
+    """Return how long *parts* are together; None with a month, a quarter or a year, whose length varies."""
+    if any(unit in _MONTHS for _, unit in parts):
+        return None
+    try:
+        return min(sum((count * _UNITS[unit] for count, unit in parts), dt.timedelta()), _LONGEST)
+    except OverflowError:
+        return _LONGEST
 
 
 def zone_of(name: str) -> zoneinfo.ZoneInfo:
@@ -136,15 +168,23 @@ def resolve_time(value: dt.datetime | str, *, now: dt.datetime) -> dt.datetime:
 
 
 def _ago(text: str, now: dt.datetime) -> dt.datetime:
-    return now - min(_length(text), now - EARLIEST)
+    parts = parts_of(text) or []
+    moment = _months_before(now, sum(count * _MONTHS.get(unit, 0) for count, unit in parts))
+    length = fixed_length([part for part in parts if part[1] in _UNITS]) or dt.timedelta()
+    return moment - min(length, moment - EARLIEST)
 
 
-def _length(text: str) -> dt.timedelta:
-    try:
-        length = sum((int(count) * _UNITS[unit] for count, unit in _PARTS.findall(text)), dt.timedelta())
-    except OverflowError:
-        return _LONGEST
-    return min(length, _LONGEST)
+def _months_before(moment: dt.datetime, months: int) -> dt.datetime:
+    """Return the same day of an earlier month, or the last day of that month where it has no such day."""
+    year, month = divmod(moment.year * 12 + moment.month - 1 - months, 12)
+    if year < EARLIEST.year:
+        return EARLIEST
+    day = min(moment.day, calendar.monthrange(year, month + 1)[1])
+    return moment.replace(year=year, month=month + 1, day=day)
+
+
+def _in_our_case(text: str) -> str:
+    return "".join(char if char == "M" else char.lower() for char in text)
 
 
 def _split_zone(text: str) -> tuple[str, str | None]:
@@ -156,9 +196,7 @@ def _absolute(match: re.Match[str], zone: str | None) -> dt.datetime:
     day, minute, second, fraction, offset = match.groups()
     if zone is not None and offset is not None:
         raise _not_a_time(match.string)
-    # Python 3.10 reads neither "Z" nor a fraction of other than three or six digits.
-    offset = "" if offset is None else "+00:00" if offset in "Zz" else f"{offset[:3]}:{offset[-2:]}"
-    text = f"{day}T{minute or '00:00'}{second or ':00'}.{(fraction or '0').ljust(6, '0')}{offset}"
+    text = f"{day}T{minute or '00:00'}{second or ':00'}.{(fraction or '0').ljust(6, '0')}{(offset or '').upper()}"
     try:
         instant = dt.datetime.fromisoformat(text)
         return _in_utc(instant if zone is None else instant.replace(tzinfo=zone_of(zone)))
@@ -176,7 +214,12 @@ def _in_utc(value: dt.datetime) -> dt.datetime:
 
 
 def _not_a_time(value: object) -> FilterError:
+    text = str(value)[:60]
+    if lost := _LOST_PLUS.search(text):
+        why = f" In a URL a + stands for a space: write %2B{lost[1]}."
+    else:
+        why = " A second has at most six decimal places." if _TOO_FINE.search(text) else ""
     return FilterError(
-        f"{str(value)[:60]!r} is not a time: give one like 2026-03-01T12:00:00Z, 2026-03-01, -24h, -30d, today, now or"
-        " 2026-03-01T12:00 Europe/Prague."
+        f"{text!r} is not a time: give one like 2026-03-01T12:00:00Z, 2026-03-01, -24h, -30d, today, now or"
+        f" 2026-03-01T12:00 Europe/Prague.{why}"
     )

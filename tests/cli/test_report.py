@@ -88,3 +88,14 @@ def test_wrong_use_is_told_in_one_sentence(cli, arguments, sentence):
     ended = cli("report", *arguments)
     assert ended.code == 2
     assert sentence in ended.err
+
+
+def test_json_names_each_report(cli, tmp_path):
+    out = tmp_path / "person.html"
+    [one] = orjson.loads(cli("report", "--subject", "u-0", "--out", str(out), "--json").out)["reports"]
+    data = str(out.with_suffix(".ndjson"))
+    assert one == {"out": str(out), "period": None, "subject": "u-0", "events": 3, "data": data}
+    arguments = ("report", "--every", "day", "--catch-up", "2", "--out-dir", str(tmp_path / "days"), "--json")
+    reports = orjson.loads(cli(*arguments).out)["reports"]
+    assert [each["events"] for each in reports] == [0, 0]
+    assert orjson.loads(cli(*arguments).out) == {"reports": []}

@@ -103,6 +103,13 @@ class TestStream:
             [sys.executable, "-I", CHECKER, home / "p.json", key], capture_output=True, check=False
         )
         assert checked.returncode == 0
+        told = json.loads(cli("prove", place, "--out", str(home / "q.json"), "--json").out)
+        assert told == {
+            "event_id": place,
+            "out": str(home / "q.json"),
+            "events": told["events"],
+            "key": KEYS.signing.id,
+        }
         assert json.loads(cli("prove", place).out) == json.loads((home / "p.json").read_text())
 
     def test_what_cannot_be_proven_is_one_sentence(self, cli):

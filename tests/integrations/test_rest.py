@@ -336,7 +336,10 @@ class TestProblems:
         [
             ("userid=1", "There is no parameter 'userid'; did you mean 'user_id'?"),
             ("q=1", "There is no parameter 'q'; the API's own description lists them."),
-            ("since=soon", "'soon' is not a time"),
+            ("since=soon", "The parameter 'since' is wrong: 'soon' is not a time"),
+            ("since=2026-03-01T12:00:00.123456789Z", "six decimal places"),
+            ("until=2026-03-01T12:00:00+02:00", "The parameter 'until' is wrong: '2026-03-01T12:00:00 02:00'"),
+            ("until=2026-03-01T12:00:00+02:00", "write %2B02:00"),
             ("since=-1h&since=-2h", "'since' is given more than once"),
             ("limit=1&limit=2", "'limit' is given more than once"),
             ("since=now&until=-1h", "swap them"),

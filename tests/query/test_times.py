@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audit_logging.errors import FilterError
-from audit_logging.query.times import EARLIEST, LATEST, normalise_time, resolve_time
+from audit_logging.query.times import EARLIEST, LATEST, duration_of, normalise_time, resolve_time
 
 UTC = dt.timezone.utc
 NOW = dt.datetime(2026, 3, 15, 10, 30, 0, 5, tzinfo=UTC)
@@ -48,6 +48,15 @@ def at(value, now=NOW):
         ("-30d", "2026-02-13T10:30:00.000005+00:00"),
         ("-2w", "2026-03-01T10:30:00.000005+00:00"),
         ("-1d12h", "2026-03-13T22:30:00.000005+00:00"),
+        ("-24H", "2026-03-14T10:30:00.000005+00:00"),
+        ("-1m", "2026-03-15T10:29:00.000005+00:00"),
+        ("-1M", "2026-02-15T10:30:00.000005+00:00"),
+        ("1M", "2026-02-15T10:30:00.000005+00:00"),
+        ("-1M1d", "2026-02-14T10:30:00.000005+00:00"),
+        ("-1q", "2025-12-15T10:30:00.000005+00:00"),
+        ("-1y", "2025-03-15T10:30:00.000005+00:00"),
+        ("-3M", "2025-12-15T10:30:00.000005+00:00"),
+        ("-999999999999M", "1970-01-01T00:00:00+00:00"),
         (dt.timedelta(hours=1), "2026-03-15T09:30:00.000005+00:00"),
         (dt.timedelta(hours=-1), "2026-03-15T09:30:00.000005+00:00"),
         (dt.date(2026, 3, 1), "2026-03-01T00:00:00+00:00"),
@@ -73,6 +82,39 @@ def test_what_is_no_time_is_one_sentence_with_examples(given):
         return
     with pytest.raises(FilterError, match=r"is not a time: give one like 2026-03-01T12:00:00Z, .*-24h"):
         at(given)
+
+
+@pytest.mark.parametrize(("day", "before"), [("2026-03-31", "2026-02-28"), ("2028-03-30", "2028-02-29")])
+def test_a_month_ago_is_at_most_the_last_day_of_that_month(day, before):
+    now = dt.datetime.fromisoformat(f"{day}T12:00:00+00:00")
+    assert resolve_time(normalise_time("-1M"), now=now).isoformat() == f"{before}T12:00:00+00:00"
+
+
+@given(st.integers(0, 2000), st.datetimes(dt.datetime(1970, 1, 1), dt.datetime(2262, 1, 1), timezones=st.just(UTC)))
+def test_months_ago_are_never_later_and_never_before_the_first_day(months, now):
+    found = resolve_time(normalise_time(f"-{months}M"), now=now)
+    assert dt.datetime(1970, 1, 1, tzinfo=UTC) <= found <= now
+    assert found <= resolve_time(normalise_time(f"-{max(months - 1, 0)}M"), now=now)
+
+
+@pytest.mark.parametrize(
+    ("given", "cause"),
+    [
+        ("2026-03-01T12:00:00.123456789Z", "six decimal places"),
+        ("2026-03-01T12:00:00,1234567", "six decimal places"),
+        ("2026-03-01T12:00:00 02:00", "write %2B02:00"),
+        ("2026-03-01T12:00 0530", "write %2B0530"),
+    ],
+)
+def test_a_time_that_is_nearly_one_names_the_cause(given, cause):
+    with pytest.raises(FilterError, match=cause):
+        normalise_time(given)
+
+
+@pytest.mark.parametrize("text", ["1M", "2q", "1y", "1h1M"])
+def test_a_month_is_no_duration(text):
+    with pytest.raises(FilterError, match="has no fixed length"):
+        duration_of(text)
 
 
 @pytest.mark.parametrize(

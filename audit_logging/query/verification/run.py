@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, cast
 
-from audit_logging.errors import FilterError
+from audit_logging.errors import FilterError, Keyword
 from audit_logging.integrity.claims import RETENTION_APPLIED, parse_time
 from audit_logging.integrity.finding import Note
 from audit_logging.integrity.heads import Heads
@@ -67,7 +67,9 @@ def verify_stream(
 ) -> VerifyReport:
     """Verify a stream; see :meth:`AuditReader.verify`."""
     if from_last and any(getattr(filter_, name) is not None for name in type(filter_).model_fields):
-        raise FilterError("from_last goes on from where the last one ended: it takes no filter and no time range.")
+        raise FilterError(
+            Keyword("from_last"), " goes on from where the last one ended: it takes no filter and no time range."
+        )
     waiting = waiting_here(settings)
     known = [*kept_elsewhere(settings, checkpoints), *kept_here(settings, waiting)]
     # A restored archive is read under a name of its own, which begins with that of the stream it came from.
