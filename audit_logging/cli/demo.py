@@ -42,10 +42,10 @@ READING: Final = (
 
 
 @click.command()
-@click.option("--keep", is_flag=True, help="Leave the server and its trail up afterwards.")
+@click.option("--keep", is_flag=True, help="Leave the server and its trail running afterwards.")
 @click.option(
     "--requests", "count", type=click.IntRange(10, 100_000), default=REQUESTS, show_default=True, metavar="N",
-    help="How many requests the shop gets.",
+    help="How many requests to send to the shop.",
 )  # fmt: skip
 def demo(*, keep: bool, count: int) -> None:
     """Watch a web shop emit audit events into a real OpenSearch, and find them again.

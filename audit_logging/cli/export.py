@@ -63,7 +63,7 @@ def _unless_subcommand(command: Callable[..., None]) -> Callable[..., None]:
     is_flag=True,
     help="In the server's order, which is faster; an identical second copy of an event may then appear.",
 )
-@click.option("--fresh", is_flag=True, help="Begin anew, whatever an earlier export to that file left.")
+@click.option("--fresh", is_flag=True, help="Start over, and discard an unfinished export to the same file.")
 @json_option
 def export(
     *,

@@ -23,7 +23,7 @@ DEFAULT_LIMIT = 20
 @click.option(
     "--limit", type=click.IntRange(1, 10_000), default=DEFAULT_LIMIT, show_default=True, help="Events a page."
 )
-@click.option("--cursor", metavar="CURSOR", help="Go on where the page before ended; with the same filters.")
+@click.option("--cursor", metavar="CURSOR", help="Continue after the previous page, with the same filters.")
 @click.option("--oldest-first", is_flag=True, help="Oldest events first.")
 @ids_option
 @json_option

@@ -114,7 +114,7 @@ def status(*, name: str, as_json: bool) -> None:
 
 @server.command()
 @click.option("--lines", "-n", type=click.IntRange(min=1), default=50, show_default=True, help="How many, at the end.")
-@click.option("--follow", "-f", is_flag=True, help="Go on printing what is added, until Ctrl-C or the server's end.")
+@click.option("--follow", "-f", is_flag=True, help="Then print new lines, until Ctrl-C or the end of the server.")
 @name_option
 def logs(*, lines: int, follow: bool, name: str) -> None:
     """Print the end of the server's log, also after it crashed."""

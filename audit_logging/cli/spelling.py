@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Final
 
 from audit_logging.errors import SettingsError
@@ -68,4 +69,7 @@ def _setting(keyword: Keyword, arguments: Sequence[str]) -> str:
     option = SETTINGS.get(keyword.name)
     if option is not None and any(word.partition("=")[0] == option for word in arguments):
         return option
-    return f"{ENVIRONMENT_PREFIX}{keyword.name.upper()}"
+    variable = f"{ENVIRONMENT_PREFIX}{keyword.name.upper()}"
+    if option is None:  # a setting that no command has an option for is called as in docs/settings.md
+        return f"{keyword.name} ({variable})"
+    return variable if variable in os.environ else f"{option} or {variable}"

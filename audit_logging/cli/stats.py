@@ -41,7 +41,7 @@ EIGHTHS = " ▁▂▃▄▅▆▇█"
 )
 @click.option("--interval", metavar="STEP", help="Also over time, in steps such as 15m, 1h, 1d, 1w, 1M, 1q, 1y.")
 @click.option("--timezone", metavar="ZONE", default="UTC", show_default=True, help="Where days and longer steps begin.")
-@click.option("--compare", is_flag=True, help="Beside the period before, of the same length; needs --since.")
+@click.option("--compare", is_flag=True, help="Compare with the previous period of the same length; needs --since.")
 @click.option(
     "--top",
     "--limit",

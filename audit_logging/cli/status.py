@@ -27,12 +27,12 @@ _COLUMNS = ("writer", "state", "service", "process", "waiting", "oldest", "last 
 @spool_dir_option
 @json_option
 def status(*, spool_dir: Path | None, as_json: bool) -> None:
-    """Tell where every event of this host is, by writer, and what needs a hand.
+    """Show where this host's events are, by writer, and any problems.
 
-    Reads what waits and changes nothing; nobody is held up, and OpenSearch is not asked. A writer is one process's
-    life: alive; adopted (it died, and another process ships what it left); or dead. Exits with 0 when nothing needs a
-    hand and with 1 when something does: events that wait for over a minute while none is acknowledged, a spool that is
-    nearly full, dead letters, events that cannot be found.
+    Reads the spool and changes nothing; OpenSearch is not asked. A writer is one process: alive; adopted (it died, and
+    another process ships its events); or dead. Exits with 0 when there is no problem and with 1 when there is one:
+    events pending for over a minute while none is acknowledged, a spool that is nearly full, dead letters, missing
+    events.
 
     \b
     Examples:

@@ -32,16 +32,16 @@ TYPE_WIDTH = 20
     type=click.IntRange(0, 10_000),
     default=DEFAULT_LIMIT,
     show_default=True,
-    help="Begin with that many of the newest events.",
+    help="Start with this many of the newest events.",
 )
-@click.option("-f", "--follow", is_flag=True, help="Go on with every event that arrives, until Ctrl-C.")
+@click.option("-f", "--follow", is_flag=True, help="Then print every event that arrives, until Ctrl-C.")
 @ids_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line, for scripts.")
 def tail(*, settings: Settings, where: Filter, limit: int, follow: bool, ids: bool, as_json: bool) -> None:
-    """Print the newest events, oldest first; with -f, go on as they arrive.
+    """Print the newest events, oldest first; with -f, follow new ones.
 
-    Each event is printed once, even those that arrive late from a spool that waited out an outage. Outages are waited
-    out.
+    Each event is printed once, also one that arrives late from the spool of a host that was cut off. While OpenSearch
+    is down, -f waits for it.
 
     \b
     Examples:

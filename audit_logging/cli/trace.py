@@ -26,7 +26,7 @@ _SHOWN = ("event_id", "event_type", "timestamp", "writer", "sequence", "index", 
 @connection_options
 @json_option
 def trace(*, event_id: str, spool_dir: Path | None, settings: Settings, as_json: bool) -> None:
-    """Tell where one event is now: in this host's spool, sent, indexed, in quarantine, a dead letter, or unknown here.
+    """Show where one event is now: in this host's spool, sent, indexed, in quarantine, a dead letter, or unknown here.
 
     EVENT_ID is the event.id that emitting returned, or writer-sequence. Exits with 0 when the event was found, 1 when
     it is not known here or not in the stream any more, 3 when that depends on OpenSearch and it could not be asked.

@@ -27,9 +27,9 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @filter_options
 @click.option("--export", "exports", multiple=True, type=_FILE, help="Verify this exported file, offline.")
 @click.argument("more_exports", nargs=-1, type=_FILE, metavar="[FILES]...")
-@click.option("--public-key", "public_keys", multiple=True, type=_FILE, help="Believe this key (.pub), and no others.")
-@click.option("--checkpoints", multiple=True, type=_FILE, help="Signed events that were kept elsewhere.")
-@click.option("--from-last", is_flag=True, help="Go on from the last run without a finding; for daily runs.")
+@click.option("--public-key", "public_keys", multiple=True, type=_FILE, help="Trust only this public key (.pub).")
+@click.option("--checkpoints", multiple=True, type=_FILE, help="File of signed events that were kept elsewhere.")
+@click.option("--from-last", is_flag=True, help="Continue from the last run without a finding; for daily runs.")
 @json_option
 def verify(
     *,

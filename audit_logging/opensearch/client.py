@@ -8,6 +8,7 @@ what became of them, hides how long the server asks to wait, and writes whole bo
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
@@ -20,6 +21,7 @@ from audit_logging.errors import (
     AnswerTooLargeError,
     AuditError,
     CredentialsError,
+    Keyword,
     NotFoundError,
     OpenSearchError,
     RefusedError,
@@ -47,6 +49,9 @@ MOST_BYTES = 256 << 20
 
 _MOST_REFUSAL_BYTES = 1 << 20
 
+_CONNECTION = re.compile(r"^\w*Connection\w*\(host=[^)]*\): ")
+"""How urllib3 begins a message: with an object that says nothing that the URL does not."""
+
 _HOST_FAILURES = frozenset({502, 503, 504})
 _MULTIPLE_CHOICES, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND = 300, 401, 403, 404
 
@@ -71,8 +76,9 @@ class Client:
     def __init__(self, settings: Settings) -> None:
         if not settings.opensearch_url:
             raise SettingsError(
-                "No OpenSearch is configured: set opensearch_url (or AUDIT_OPENSEARCH_URL, or --url),"
-                " or start one here with `audit-logging server up`."
+                "No OpenSearch is configured: set ",
+                Keyword("opensearch_url", "opensearch_url (or AUDIT_OPENSEARCH_URL, or --url)"),
+                ", or start one here with `audit-logging server up`.",
             )
         self.urls = settings.opensearch_url
         self._settings = settings
@@ -256,7 +262,7 @@ class Client:
         """Return why there is no answer."""
         from urllib3 import exceptions as theirs
 
-        cause = printable(str(error)[:200])
+        cause = printable(_CONNECTION.sub("", str(error))[:200])
         if self._credentials.tls_files:
             self._renew()  # how a certificate is refused depends on the moment; the next connection uses what is there
         if isinstance(error, theirs.SSLError):

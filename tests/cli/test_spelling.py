@@ -74,13 +74,26 @@ def test_mistakes_are_told_in_options(away, arguments, sentence):
     ended = away(*arguments)
     assert ended.code == 2
     assert re.search(sentence, ended.err)
-    assert not re.search(r"\b(min_severity|not_outcome|from_last|opensearch_\w+)\b", ended.err)
+    assert not re.search(r"\b(min_severity|not_outcome|from_last|opensearch_(url|ca_file|password_file))\b", ended.err)
 
 
 def test_a_wrong_variable_is_named_as_a_variable(away, monkeypatch):
     monkeypatch.setenv("AUDIT_OPENSEARCH_URL", "localhost")
     ended = away("count")
     assert (ended.code, "Error: AUDIT_OPENSEARCH_URL is wrong" in ended.err) == (2, True)
+
+
+def test_without_any_server_the_option_and_the_variable_are_named(away, monkeypatch):
+    monkeypatch.delenv("AUDIT_OPENSEARCH_URL")
+    ended = away("count")
+    assert (ended.code, "set --url or AUDIT_OPENSEARCH_URL, or start one here" in ended.err) == (2, True)
+
+
+def test_a_refused_connection_is_named_without_the_objects_of_the_client(away):
+    ended = away("count")
+    assert ended.code == 3
+    assert "Connection refused" in ended.err
+    assert "HTTPConnection" not in ended.err
 
 
 def test_python_sees_keywords_all_the_same():
