@@ -18,6 +18,7 @@ MEASUREMENTS = (
     "verify",
     "drain",
     "memory",
+    "adopt",
     "rest",
 )
 """The modules of this package that measure something, in the order in which they run."""
