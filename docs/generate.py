@@ -80,7 +80,7 @@ def stub_type(name: str, hint: Any) -> str:
         return special[name]
     if name == "indicators":
         return "Any"
-    return "float" if name == "response_time_ms" else "int"
+    return "float" if name.endswith("_ms") else "int"
 
 
 def stub_call(event_type: EventType) -> str:

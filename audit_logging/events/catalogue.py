@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from audit_logging.settings import Severity
 
 API_CALL = "api.call"
+WEBSOCKET_CONNECTED = "websocket.connected"
+WEBSOCKET_CLOSED = "websocket.closed"
+WEBSOCKET_REFUSED = "websocket.refused"
 _NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
 _SERVER_ERROR, _CLIENT_ERROR = 500, 400
 
@@ -116,7 +119,7 @@ def _build_model(own: Any, changed: dict[str, Any]) -> type[BaseModel]:
 
 
 class ApiCall(EventType):
-    """``api.call``: its status code says how it ended."""
+    """``api.call`` and ``websocket.refused``: the status code says how it ended."""
 
     def judge(self, facts: Mapping[str, Any]) -> tuple[Outcome, Severity]:
         """Take 4xx as a warning and 5xx as critical, both as failures unless *facts* say otherwise."""
@@ -211,6 +214,32 @@ _CORE = (
         fields=models.ApiCallFields,
         category=("api",),
         ecs_type=("access",),
+    ),
+    EventType(
+        WEBSOCKET_CONNECTED,
+        "WebSocket {endpoint} connected",
+        models.WebSocketFields,
+        category=("session",),
+        ecs_type=("start",),
+    ),
+    EventType(
+        WEBSOCKET_CLOSED,
+        "WebSocket {endpoint} closed with code {close_code}",
+        models.WebSocketClosedFields,
+        category=("session",),
+        ecs_type=("end",),
+        failure_severity="critical",
+        failure_sentence="WebSocket {endpoint} failed with code {close_code}",
+    ),
+    ApiCall(
+        WEBSOCKET_REFUSED,
+        "WebSocket {endpoint} refused with {status_code}",
+        failure_sentence="WebSocket {endpoint} refused with {status_code}",
+        fields=models.WebSocketRefusedFields,
+        category=("api",),
+        ecs_type=("denied",),
+        severity="warning",
+        outcome="failure",
     ),
     EventType(
         "api_key.created",

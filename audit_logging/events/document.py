@@ -65,13 +65,30 @@ PATHS: Mapping[str, tuple[str, ...]] = {
 }
 """Where each common keyword stands in the document (Elastic Common Schema, but for ``session``, ``audit``)."""
 
+_URL_PATH = PATHS["url_path"]
+
 API_CALL_PATHS: Mapping[str, tuple[str, ...]] = {
-    "endpoint": ("url", "path"),
+    "endpoint": ("http", "route"),
     "method": ("http", "request", "method"),
     "status_code": ("http", "response", "status_code"),
     "response_time_ms": ("event", "duration"),
 }
-"""Where the own keywords of ``api.call`` stand."""
+"""Where the own keywords of ``api.call`` stand (``http.route`` is OpenTelemetry's: ECS has no field for it)."""
+
+WEBSOCKET_PATHS: Mapping[str, tuple[str, ...]] = {
+    "endpoint": ("http", "route"),
+    "status_code": ("http", "response", "status_code"),
+    "duration_ms": ("event", "duration"),
+}
+"""Where the own keywords of the WebSocket events stand; ``close_code`` is metadata."""
+
+OWN_PATHS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "api.call": API_CALL_PATHS,
+    "websocket.connected": WEBSOCKET_PATHS,
+    "websocket.closed": WEBSOCKET_PATHS,
+    "websocket.refused": WEBSOCKET_PATHS,
+}
+"""Where the own keywords of an event type stand that are not metadata."""
 
 _USERS = ("user_id", "user_name", "effective_user_id", "target_user_id", "target_user_name")
 _ADDRESSES = ("source_ip", "client_ip")
@@ -236,7 +253,7 @@ class DocumentBuilder:
 
     def _place(self, event_type: EventType, valid: dict[str, Any], document: dict[str, Any]) -> dict[str, Any]:
         """Put every validated keyword where it stands; return those that are metadata."""
-        own_paths = API_CALL_PATHS if event_type.name == "api.call" else {}
+        own_paths = OWN_PATHS.get(event_type.name, {})
         metadata: dict[str, Any] = {}
         taken = {own_paths[name]: value for name, value in valid.items() if name in own_paths} if own_paths else {}
         for name, value in valid.items():
@@ -245,13 +262,16 @@ class DocumentBuilder:
                 if name != "metadata":
                     metadata[name] = self._plain.of(value)
                 continue
-            if taken.get(path, value) != value:  # the call's own keyword stands there: the route, not the path
+            if taken.get(path, value) != value:  # the event type's own keyword wins
                 metadata[name] = value
                 continue
             node = document
             for step in path[:-1]:
                 node = node.setdefault(step, {})
             node[path[-1]] = value
+        if "endpoint" in own_paths and "endpoint" in valid and "url_path" not in valid:
+            # Outside of a request the endpoint is all that is known of the path.
+            document.setdefault(_URL_PATH[0], {})[_URL_PATH[1]] = valid["endpoint"]
         return metadata
 
     def _take_over(self, origin: Origin, document: dict[str, Any]) -> None:

@@ -197,6 +197,28 @@ class ApiCallFields(Fields):
     response_time_ms: Milliseconds | None = None
 
 
+class WebSocketFields(Fields):
+    """A WebSocket connection that was accepted."""
+
+    endpoint: Text
+
+
+class WebSocketClosedFields(Fields):
+    """A WebSocket connection that ended."""
+
+    endpoint: Text
+    close_code: Annotated[int, Field(ge=0, le=65535)] | None = None
+    duration_ms: Milliseconds | None = None
+
+
+class WebSocketRefusedFields(Fields):
+    """A WebSocket connection that was not accepted."""
+
+    endpoint: Text
+    status_code: Annotated[int, Field(ge=100, le=599)]
+    duration_ms: Milliseconds | None = None
+
+
 class KeyFields(Fields):
     """An API key, by its id and never by its value."""
 

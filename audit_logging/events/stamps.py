@@ -47,7 +47,6 @@ _ATTEMPTS: Final = 3
 _COMPARED: Final = (
     frozenset({"user_id", "user_name", "effective_user_id", "target_user_id", "target_user_name"}),
     frozenset({"source_ip", "client_ip"}),
-    frozenset({"endpoint", "url_path"}),
     frozenset({"method", "http_method"}),
 )
 """Keywords whose values the exact way sorts among each other, or compares."""

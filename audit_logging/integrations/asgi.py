@@ -16,37 +16,36 @@ import asyncio
 import fnmatch
 import ipaddress
 import re
-import time
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from audit_logging.capture.configuration import current_trail
 from audit_logging.capture.context import context
 from audit_logging.errors import SettingsError
 from audit_logging.events.catalogue import API_CALL
-from audit_logging.integrations.forwarded import find_origin, parse_node
-from audit_logging.integrations.http_request import choose_request_id, domain_of, endpoint_of, parse_trace_parent
+from audit_logging.integrations.asgi_exchange import Course, log_failure, unavailable
+from audit_logging.integrations.asgi_requests import HttpCall
+from audit_logging.integrations.asgi_scope import (
+    REQUEST_ID_KEY,
+    Headers,
+    full_path,
+    own_path,
+    peer_of,
+    request_facts,
+)
+from audit_logging.integrations.asgi_websockets import WebSocketCall
+from audit_logging.integrations.forwarded import find_origin, find_reported_origin
+from audit_logging.shipping.notices import Notices
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-    from audit_logging.integrations.forwarded import HeaderName, Node, Origin
+    from audit_logging.integrations.asgi_scope import ASGIApp, Receive, Scope, Send
+    from audit_logging.integrations.forwarded import HeaderName, Origin
     from audit_logging.settings import Network
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+TrailFailure = Literal["fail", "log"]
 
-REQUEST_ID_HEADER: Final = b"x-request-id"
-REQUEST_ID_KEY: Final = "audit_logging.request_id"
-"""Key of the ASGI scope that holds the id of the request, for handlers and error pages."""
-
-SERVER_ERROR: Final = 500
-CLIENT_ERROR: Final = 400
-CLIENT_GONE: Final = 499
-"""What stands for a status code where the client left before there was one. HTTP has none; nginx began with this."""
+_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 class AuditMiddleware:
@@ -57,8 +56,10 @@ class AuditMiddleware:
     adds with ``audit.bind_context(user_id=...)``, also from a thread pool, is in all events from then on.
 
     The ``api.call`` is emitted just before the last part of the answer goes out: who has the answer finds the event.
-    Its ``endpoint`` is the route's template where the framework tells it; the path itself is then in the metadata. A
-    handler that raises counts as 500, a client that left before the answer began as 499.
+    ``url.path`` is the path that the client asked for, and ``http.route`` the template of the route where the
+    framework tells it, both with the prefix of proxies and mounts. A handler that raises counts as 500, a client that
+    left before the answer began as 499. WebSocket connections emit ``websocket.connected`` and ``websocket.closed``,
+    or ``websocket.refused``.
 
     The request's id is the caller's ``X-Request-ID`` when that is harmless, else a new one; the answer repeats it
     unless the application has set that header itself.
@@ -70,12 +71,18 @@ class AuditMiddleware:
             default for 127.0.0.1, its answer is the peer seen here.
         forwarding_header: The one header that your proxies write, ``"x-forwarded-for"`` or ``"forwarded"``; None:
             the first of the two that is there. Name it if you know it: proxies pass on the other one unread.
-        excluded_paths: Paths, with ``*`` for any text, whose calls are not recorded: ``"/health"``, ``"/static/*"``.
-            What the application emits there is, in its context.
+        address_header: The one header with the client's address that your proxies write, such as ``"x-real-ip"`` or
+            ``"cf-connecting-ip"``, instead of forwarding headers. Only a trusted proxy's is believed.
+        request_id_header: The header with the request's id, such as ``"x-correlation-id"``.
+        excluded_paths: Paths, with ``*`` for any text, whose calls are not recorded: ``"/health"``, ``"/static/*"``,
+            with or without the prefix of proxies and mounts. What the application emits there is, in its context.
+        excluded_methods: Methods whose calls are not recorded, such as ``"OPTIONS"``.
+        on_trail_failure: What happens to a request whose event the trail cannot take. ``"fail"``: the client gets a
+            503, or a response that breaks off where it has begun. ``"log"``: the response is sent, and the failure
+            logged.
 
     Raises:
-        SettingsError: A network or header is malformed.
-        DurabilityError: From a request, when the trail could not take its ``api.call``.
+        SettingsError: An option is malformed.
 
     Example:
         >>> import audit_logging as audit
@@ -97,167 +104,111 @@ class AuditMiddleware:
         *,
         trusted_proxies: Iterable[str | Network] | None = None,
         forwarding_header: HeaderName | None = None,
+        address_header: str | None = None,
+        request_id_header: str = "x-request-id",
         excluded_paths: Collection[str] = (),
+        excluded_methods: Collection[str] = (),
+        on_trail_failure: TrailFailure = "fail",
     ) -> None:
         if forwarding_header not in {None, "x-forwarded-for", "forwarded"}:
             raise SettingsError(f"forwarding_header is 'x-forwarded-for' or 'forwarded', not {forwarding_header!r}.")
+        if on_trail_failure not in get_args(TrailFailure):
+            raise SettingsError(f"on_trail_failure is 'fail' or 'log', not {on_trail_failure!r}.")
         self.app = app
         self._trusted = None if trusted_proxies is None else _networks(trusted_proxies)
         self._header = forwarding_header
-        patterns = [excluded_paths] if isinstance(excluded_paths, str) else excluded_paths
-        self._excluded = re.compile("|".join(map(fnmatch.translate, patterns)) or r"(?!)")
+        self._address_header = None if address_header is None else _header_name("address_header", address_header)
+        if self._address_header in {b"x-forwarded-for", b"forwarded"} or (address_header and forwarding_header):
+            raise SettingsError("address_header holds one address: use forwarding_header for a list, and not both.")
+        self._request_id_header = _header_name("request_id_header", request_id_header)
+        self._excluded = re.compile("|".join(map(fnmatch.translate, _several(excluded_paths))) or r"(?!)")
+        self._excluded_methods = frozenset(_method(each) for each in _several(excluded_methods))
+        self._must_record = on_trail_failure == "fail"
+        self._notices = Notices()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one connection; anything but an HTTP request is passed through untouched."""
-        if scope["type"] != "http" or REQUEST_ID_KEY in scope:
+        """Handle one connection; anything but a request or a WebSocket is passed through untouched."""
+        if scope["type"] not in {"http", "websocket"} or REQUEST_ID_KEY in scope:
             await self.app(scope, receive, send)
             return
-        headers = _Headers(scope)
-        origin = self._origin(scope, headers)
-        facts = _request_facts(scope, headers, origin)
+        headers = Headers(scope)
+        try:
+            origin = self._origin(scope, headers)
+        except Exception as error:  # noqa: BLE001 - the trail cannot be made from its settings
+            log_failure(self._notices, API_CALL, error)
+            if self._must_record:
+                await _refuse(scope, send)
+                return
+            origin = find_origin(peer_of(scope), trusted=())
+        facts = request_facts(scope, headers, origin, self._request_id_header)
         scope = {**scope, REQUEST_ID_KEY: facts["request_id"]}
         around = context(**facts)
-        call = _Call(scope, receive, send, origin, around, recorded=not self._excluded.match(scope["path"]))
+        course = Course(
+            around=around,
+            proxies=origin.proxies if origin else (),
+            recorded=self._is_recorded(scope),
+            must_record=self._must_record,
+            request_id_header=self._request_id_header,
+            notices=self._notices,
+        )
         with around:
-            try:
-                await self.app(scope, call.receive, call.send)
-            except BaseException as error:
-                # A cancelled task would be cancelled again at its next wait; the event must not go with it.
-                await asyncio.shield(call.finish(error))
-                raise
-            await call.finish()
+            if scope["type"] == "http":
+                await self._run(HttpCall(scope, receive, send, course), scope)
+            else:
+                await self._run(WebSocketCall(scope, receive, send, course), scope)
 
-    def _origin(self, scope: Scope, headers: _Headers) -> Origin | None:
+    async def _run(self, call: HttpCall | WebSocketCall, scope: Scope) -> None:
+        try:
+            await self.app(scope, call.receive, call.send)
+            await call.release()
+        except BaseException as error:
+            if call.refused and isinstance(error, Exception):  # the client has its 503, and the log the reason
+                return
+            # A cancelled task would be cancelled again at its next wait; the event must not go with it.
+            await asyncio.shield(call.end(error))
+            raise
+        await call.end()
+
+    def _is_recorded(self, scope: Scope) -> bool:
+        paths = (full_path(scope), own_path(scope), scope["path"])
+        return scope.get("method") not in self._excluded_methods and not any(map(self._excluded.match, paths))
+
+    def _origin(self, scope: Scope, headers: Headers) -> Origin | None:
         trusted = current_trail().settings.trusted_proxies if self._trusted is None else self._trusted
+        peer = peer_of(scope)
+        if self._address_header is not None:
+            return find_reported_origin(peer, headers.all(self._address_header), trusted=trusted)
         return find_origin(
-            _peer(scope),
+            peer,
             trusted=trusted,
             x_forwarded_for=headers.all(b"x-forwarded-for") if self._header != "forwarded" else (),
             forwarded=headers.all(b"forwarded") if self._header != "x-forwarded-for" else (),
         )
 
 
-class _Headers:
-    """The header lines of one request, as text. Latin-1 takes every byte (ASGI gives bytes, names in lower case)."""
-
-    def __init__(self, scope: Scope) -> None:
-        self._lines = list(scope.get("headers") or ())
-
-    def all(self, wanted: bytes) -> list[str]:
-        return [value.decode("latin-1") for name, value in self._lines if name == wanted]
-
-    def first(self, wanted: bytes) -> str | None:
-        return next(iter(self.all(wanted)), None)
+async def _refuse(scope: Scope, send: Send) -> None:
+    """Answer 503 to what cannot be recorded at all."""
+    if scope["type"] == "http":
+        for message in unavailable():
+            await send(message)
+    else:
+        await send({"type": "websocket.close", "code": 1013})
 
 
-class _Call:
-    """One request on its way: watches what is said in both directions, and tells it at the end, once."""
-
-    def __init__(
-        self, scope: Scope, receive: Receive, send: Send, origin: Origin | None, around: context, *, recorded: bool
-    ) -> None:
-        self._scope, self._receive, self._send = scope, receive, send
-        self._around = around
-        self._path: str = scope["path"]  # some frameworks shorten it on the way
-        self._proxies = origin.proxies if origin else ()
-        self._began = time.perf_counter()
-        self._status: int | None = None
-        self._client_left = self._client_left_early = False
-        self._told = not recorded
-
-    async def receive(self) -> Message:
-        message = await self._receive()
-        # After the end of the answer this message is how every request ends.
-        if message["type"] == "http.disconnect" and not self._told:
-            self._client_left = True
-            self._client_left_early = self._status is None
-        return message
-
-    async def send(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self._status = message["status"]
-            message = _with_request_id(message, self._scope[REQUEST_ID_KEY])
-        elif message["type"] == "http.response.body" and not message.get("more_body", False):
-            await self.finish()
-        try:
-            await self._send(message)
-        except OSError:  # ASGI: what send raises once the client is gone
-            self._client_left = True
-            raise
-
-    async def finish(self, error: BaseException | None = None) -> None:
-        """Emit the ``api.call``, unless that is done."""
-        if self._told:
-            return
-        self._told = True
-        elapsed_ms = (time.perf_counter() - self._began) * 1000
-        route = self._scope.get("route")
-        endpoint = endpoint_of(self._path, getattr(route, "path", None), self._scope.get("path_params") or {})
-        facts = {
-            "endpoint": endpoint,
-            "method": self._scope["method"],
-            "response_time_ms": round(elapsed_ms, 3),
-            **self._outcome(error),
-        }
-        if self._proxies:
-            facts["proxies"] = list(self._proxies)
-        # The last part of the answer may be sent by a task that is about one part of the request.
-        with self._around.resumed():
-            await current_trail().aemit(API_CALL, facts)
-
-    def _outcome(self, error: BaseException | None) -> dict[str, Any]:
-        sent = {} if self._status is None else {"status_sent": self._status}
-        if self._client_left_early:
-            return {"status_code": CLIENT_GONE, "reason": "client disconnected", **sent}
-        if self._client_left and self._status is not None:
-            known = {} if self._status >= CLIENT_ERROR else {"outcome": "unknown"}
-            return {"status_code": self._status, "reason": "client disconnected", **known}
-        if error is not None:
-            return {"status_code": SERVER_ERROR, "reason": type(error).__name__, **sent}
-        if self._status is None:
-            return {"status_code": SERVER_ERROR, "reason": "no response"}
-        return {"status_code": self._status}
+def _several(given: Collection[str]) -> Collection[str]:
+    return [given] if isinstance(given, str) else given
 
 
-def _request_facts(scope: Scope, headers: _Headers, origin: Origin | None) -> dict[str, Any]:
-    facts: dict[str, Any] = {
-        "request_id": choose_request_id(headers.all(REQUEST_ID_HEADER)),
-        "user_agent": headers.first(b"user-agent"),
-        "http_method": scope["method"],
-        "url_path": scope["path"],
-    }
-    host = headers.first(b"host")
-    if host:
-        facts["url_domain"] = domain_of(host)
-    if origin is not None:
-        facts["source_ip"], facts["source_port"] = str(origin.node.address), origin.node.port
-        if origin.proxies:
-            facts["client_ip"] = facts["source_ip"]
-    trace = parse_trace_parent(headers.all(b"traceparent"))
-    if trace is not None:
-        facts["trace_id"], facts["span_id"] = trace
-    return {name: value for name, value in facts.items() if value is not None}
+def _header_name(option: str, given: str) -> bytes:
+    if not isinstance(given, str) or not _TOKEN.fullmatch(given):
+        raise SettingsError(f"{option} is the name of a header, such as 'x-real-ip', not {given!r}.")
+    return given.lower().encode("ascii")
 
 
-def _peer(scope: Scope) -> Node | None:
-    """Return the socket's other end.
-
-    None for a Unix socket and where the server does not know. That is not trusted, whatever the settings say: a
-    server may also have lost the address of a client that hung up at once.
-    """
-    client = scope.get("client")
-    if not client:
-        return None
-    host, port = client
-    peer = parse_node(str(host).partition("%")[0])  # fe80::1%eth0: the zone means nothing outside this host
-    return peer and peer._replace(port=port or None)  # servers give 0 where they do not know
-
-
-def _with_request_id(message: Message, request_id: str) -> Message:
-    headers = list(message.get("headers") or ())
-    if any(name.lower() == REQUEST_ID_HEADER for name, _ in headers):
-        return message
-    return {**message, "headers": [*headers, (REQUEST_ID_HEADER, request_id.encode("ascii"))]}
+def _method(given: str) -> str:
+    if not isinstance(given, str) or not _TOKEN.fullmatch(given):
+        raise SettingsError(f"excluded_methods are methods such as 'OPTIONS', not {given!r}.")
+    return given.upper()
 
 
 def _networks(given: Iterable[str | Network]) -> tuple[Network, ...]:

@@ -8,7 +8,7 @@ import orjson
 
 from audit_logging.errors import EventFileError
 from audit_logging.events.catalogue import CATALOGUE
-from audit_logging.events.document import API_CALL_PATHS, PATHS, SCHEMA
+from audit_logging.events.document import OWN_PATHS, PATHS, SCHEMA
 from audit_logging.events.models import CommonFields
 from audit_logging.integrations.event_times import EventTimes
 from audit_logging.integrations.incoming import IncomingEvent, content_id, usable_id
@@ -32,7 +32,7 @@ DETERMINED: Final[tuple[Path, ...]] = (
 
 _METADATA: Final = ("audit", "metadata")
 _HANDLED: Final = (_METADATA, ("audit", "integrity"), ("audit", "schema"), ("event", "action"))
-_API_CALL: Final = "api.call"
+_ROUTE: Final = ("http", "route")
 
 
 TIME_NAMES: Final = (
@@ -99,11 +99,15 @@ def from_document(document: dict[str, Any]) -> IncomingEvent:
     moment = EventTimes().moment(document["@timestamp"], "@timestamp")
     paths = _keyword_paths(event_type)
     facts = {keyword: value for keyword, path in paths.items() if (value := _at(document, path)) is not None}
+    determined = {path: _at(document, path) for path in DETERMINED}
+    if "endpoint" in paths and "endpoint" not in facts and "url_path" in facts:  # made before there was http.route
+        facts["endpoint"] = facts["url_path"]
+        determined[_ROUTE if "http" in document else _ROUTE[:1]] = None
     facts |= {"event_id": event_id, "timestamp": moment, **_metadata_facts(event_type, _at(document, _METADATA))}
     known = (*paths.values(), *DETERMINED, *_HANDLED)
     if rest := _without(document, known):
         facts["document"] = rest
-    return IncomingEvent(event_type, facts, {path: _at(document, path) for path in DETERMINED})
+    return IncomingEvent(event_type, facts, determined)
 
 
 def _refused_document(document: dict[str, Any]) -> dict[str, Any] | None:
@@ -118,9 +122,7 @@ def _refused_document(document: dict[str, Any]) -> dict[str, Any] | None:
 
 def _keyword_paths(event_type: str) -> dict[str, Path]:
     """Return which keyword stands where; of two for one place, the type's own."""
-    if event_type != _API_CALL:
-        return dict(PATHS)
-    own = {keyword: path for keyword, path in API_CALL_PATHS.items() if path not in DETERMINED}
+    own = {keyword: path for keyword, path in OWN_PATHS.get(event_type, {}).items() if path not in DETERMINED}
     return {keyword: path for keyword, path in PATHS.items() if path not in own.values()} | own
 
 
@@ -132,7 +134,7 @@ def _metadata_facts(event_type: str, metadata: Any) -> dict[str, Any]:
     if not isinstance(metadata, dict):
         return {} if metadata is None else {"metadata": metadata}
     own = CATALOGUE.get(event_type).fields.model_fields.keys()
-    taken = CommonFields.model_fields.keys() - own | (own if event_type == _API_CALL else set()) | {"document"}
+    taken = CommonFields.model_fields.keys() - own | (own if event_type in OWN_PATHS else set()) | {"document"}
     explicit = {name: value for name, value in metadata.items() if name in taken}
     facts = {name: value for name, value in metadata.items() if name not in taken}
     return facts | ({"metadata": explicit} if explicit else {})

@@ -1,12 +1,15 @@
 """Who may read, and what of it: the answer of the application's own authorisation."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import Depends
 
+from audit_logging.capture.context import bind_context
+from audit_logging.errors import ContextError
 from audit_logging.query.filter import Filter
 
 Id = str | int | UUID
@@ -53,18 +56,20 @@ class Access:
         return {name: value for name, value in named.items() if value is not None}
 
 
-def granted_by(access: Callable[..., Any]) -> Callable[..., Access]:
+def granted_by(access: Callable[..., Any]) -> Callable[..., Awaitable[Access]]:
     """Return the dependency that asks the application's own, *access*, and takes nothing but an :class:`Access`."""
 
-    def granted(access: Annotated[Any, Depends(access)]) -> Access:
+    async def granted(access: Annotated[Any, Depends(access)]) -> Access:
         if not isinstance(access, Access):
             raise TypeError(f"The access dependency of audit_router returned {type(access).__name__}, not an Access.")
+        with suppress(ContextError):  # there is a scope where the application has the middleware
+            bind_context(**access.identity)
         return access
 
     return granted
 
 
-def all_of(access: Callable[..., Access]) -> Callable[..., Filter]:
+def all_of(access: Callable[..., Any]) -> Callable[..., Filter]:
     """Return the dependency that gives the filter of all that *access* grants."""
 
     def where(access: Annotated[Access, Depends(access)]) -> Filter:

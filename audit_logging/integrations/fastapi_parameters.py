@@ -29,7 +29,7 @@ EXAMPLES: Final = {
 """By keyword; the interactive page offers them. They make sense together, too."""
 
 
-def filter_of_query(access: Callable[..., Access]) -> Callable[..., Filter]:
+def filter_of_query(access: Callable[..., Any]) -> Callable[..., Filter]:
     """Return the dependency that reads the filter from the query, confined to the tenant that *access* names."""
     conditions = Filter.conditions()
 

@@ -28,7 +28,8 @@ from audit_logging.errors import (
     Keyword,
     NotFoundError,
 )
-from audit_logging.integrations.asgi import CLIENT_ERROR, CLIENT_GONE, REQUEST_ID_KEY
+from audit_logging.integrations.asgi_requests import CLIENT_ERROR, CLIENT_GONE
+from audit_logging.integrations.asgi_scope import REQUEST_ID_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine

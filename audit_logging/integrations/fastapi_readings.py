@@ -107,7 +107,7 @@ class Readings:
         self._reader: AsyncAuditReader | None = None
         self._made_for: Settings | None = None
 
-    def reading(self, access: Callable[..., Access], where: Callable[..., Filter]) -> Callable[..., Any]:
+    def reading(self, access: Callable[..., Any], where: Callable[..., Filter]) -> Callable[..., Any]:
         """Return the dependency that makes a reading of what *access* grants and *where* asks for."""
 
         async def reading(

@@ -108,6 +108,30 @@ def find_origin(
     return Origin(believed, tuple(proxies))
 
 
+def find_reported_origin(peer: Node | None, reported: Sequence[str], *, trusted: Sequence[Network]) -> Origin | None:
+    """Return where a request came from by a header that holds one address, such as ``X-Real-IP``. Never raises.
+
+    It is believed where the peer is a trusted proxy and there is one line with one address; otherwise the origin is
+    the peer. Of two lines, one may be the client's.
+
+    Args:
+        peer: The other end of the socket.
+        reported: The values of all lines of the header.
+        trusted: Networks of our own proxies.
+
+    Example:
+        >>> proxies = [ipaddress.ip_network("10.0.0.0/8")]
+        >>> str(find_reported_origin(parse_node("10.0.0.1"), ["203.0.113.7"], trusted=proxies).node.address)
+        '203.0.113.7'
+    """
+    if peer is None:
+        return None
+    node = parse_node(reported[0].strip(" \t")) if len(reported) == 1 else None
+    if node is None or not _is_trusted(peer.address, trusted):
+        return Origin(peer)
+    return Origin(node, (str(peer.address),))
+
+
 def parse_x_forwarded_for(lines: Sequence[str]) -> Iterator[Node | None]:
     """Yield the elements of ``X-Forwarded-For`` from the right; None for one that holds no address.
 

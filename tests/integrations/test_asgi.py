@@ -82,8 +82,9 @@ def test_the_request_is_an_event_and_gives_its_facts_to_every_event_within():
         assert event["span"] == {"id": "00f067aa0ba902b7"}
     assert events[0]["url"] == {"domain": "shop.example", "path": "/items/7"}
     call = events[1]
-    assert call["url"]["path"] == "/items/{item}"
-    assert call["audit"]["metadata"] == {"url_path": "/items/7"}
+    assert call["url"]["path"] == "/items/7"
+    assert call["http"]["route"] == "/items/{item}"
+    assert "metadata" not in call["audit"]
     assert call["http"]["response"] == {"status_code": 200}
     assert call["event"]["duration"] > 0
     assert response.headers["x-request-id"] == "r-1"
@@ -174,19 +175,18 @@ def test_hostile_headers_stay_harmless():
 
 
 def test_other_scopes_pass_through_untouched():
-    """Lifespan and websockets are none of its business."""
+    """Such as lifespan."""
     seen = []
 
     async def app(scope, receive, send):
         seen.append((scope, receive, send))
 
     async def both():
-        for kind in ("lifespan", "websocket"):
-            await AuditMiddleware(app)({"type": kind}, "receive", "send")
+        await AuditMiddleware(app)({"type": "lifespan"}, "receive", "send")
 
     with audit.record_events() as events:
         asyncio.run(both())
-    assert seen == [({"type": "lifespan"}, "receive", "send"), ({"type": "websocket"}, "receive", "send")]
+    assert seen == [({"type": "lifespan"}, "receive", "send")]
     assert events == []
 
 
@@ -215,7 +215,8 @@ def test_an_endpoint_has_its_prefixes(path, endpoint):
     app.router.routes.append(Mount("/mounted", inner))
     with audit.record_events() as events:
         get(app, path)
-    assert events.one("api.call")["url"]["path"] == endpoint
+    call = events.one("api.call")
+    assert (call["url"]["path"], call["http"]["route"]) == (path, endpoint)
 
 
 @pytest.mark.parametrize("patterns", ["/items/*", ["/health", "/items/*"], {"*"}])
@@ -277,7 +278,7 @@ def test_a_second_middleware_further_in_does_nothing():
     with audit.record_events() as events:
         get(outer, "/shop/items/7")
     assert events.types() == ["data.accessed", "api.call"]
-    assert events[1]["url"]["path"] == "/shop/items/{item}"
+    assert (events[1]["url"]["path"], events[1]["http"]["route"]) == ("/shop/items/7", "/shop/items/{item}")
 
 
 @pytest.mark.parametrize(
@@ -285,5 +286,123 @@ def test_a_second_middleware_further_in_does_nothing():
 )
 def test_wrong_options_stop_the_program_at_its_start(wrong):
     """In one sentence that names the option."""
+    with pytest.raises(SettingsError, match=next(iter(wrong))):
+        AuditMiddleware(make_app(), **wrong)
+
+
+@pytest.mark.parametrize(
+    ("root_path", "path", "asked_for"),
+    [
+        ("/api", "/api/items/7", "/api/items/7"),  # uvicorn --root-path
+        ("/api", "/items/7", "/api/items/7"),  # FastAPI(root_path=...), hypercorn
+        ("/api/", "/items/7", "/api/items/7"),
+        ("", "/items/7", "/items/7"),
+        ("/item", "/items/7", "/item/items/7"),
+    ],
+)
+def test_prefix_of_a_proxy_is_part_of_path_and_route(root_path, path, asked_for):
+    request = {"type": "http", "method": "GET", "headers": [], "query_string": b"", "root_path": root_path}
+    with audit.record_events() as events:
+        asyncio.run(make_app()({**request, "path": path, "client": ("203.0.113.7", 5)}, _never, _swallow))
+    assert {event["url"]["path"] for event in events} == {asked_for}
+    call = events.one("api.call")
+    assert call["http"]["response"]["status_code"] == 200
+    assert call["http"]["route"] == asked_for.replace("/7", "/{item}")
+
+
+async def _never():
+    await asyncio.Event().wait()
+
+
+async def _swallow(message):
+    pass
+
+
+@pytest.mark.parametrize("excluded", ["/health", "/api/health"])
+@pytest.mark.parametrize("path", ["/health", "/api/health"])
+def test_excluded_paths_match_with_and_without_the_prefix_of_a_proxy(excluded, path):
+    app = make_app(excluded_paths=excluded)
+    request = {"type": "http", "method": "GET", "headers": [], "query_string": b"", "root_path": "/api", "path": path}
+    with audit.record_events() as events:
+        asyncio.run(app(request, _never, _swallow))
+    assert events.types() == ["user.logout"]
+
+
+def test_middleware_of_a_mounted_application_records_the_whole_path():
+    outer = Starlette(routes=[Mount("/shop", make_app(excluded_paths="/health"))])
+    with audit.record_events() as events:
+        get(outer, "/shop/items/7")
+        get(outer, "/shop/health")
+    call = events.one("api.call")
+    assert (call["url"]["path"], call["http"]["route"]) == ("/shop/items/7", "/shop/items/{item}")
+
+
+@pytest.mark.parametrize("methods", ["OPTIONS", ["options"], {"OPTIONS", "HEAD"}])
+def test_calls_of_excluded_methods_are_not_recorded(methods):
+    async def options(app):
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://shop.example") as http:
+            return await http.options("/items/7")
+
+    with audit.record_events() as events:
+        asyncio.run(options(make_app(excluded_methods=methods)))
+        asyncio.run(options(make_app()))
+        get(make_app(excluded_methods=methods), "/items/7")
+    assert [event["http"]["request"]["method"] for event in events.of("api.call")] == ["OPTIONS", "GET"]
+
+
+@pytest.mark.parametrize(
+    ("client", "lines", "expected"),
+    [
+        ("10.0.0.1", ["198.51.100.4"], "198.51.100.4"),
+        ("10.0.0.1", ["2001:db8::1"], "2001:db8::1"),
+        ("203.0.113.7", ["198.51.100.4"], "203.0.113.7"),
+        ("10.0.0.1", ["6.6.6.6", "198.51.100.4"], "10.0.0.1"),
+        ("10.0.0.1", ["6.6.6.6, 198.51.100.4"], "10.0.0.1"),
+        ("10.0.0.1", ["nonsense"], "10.0.0.1"),
+        ("10.0.0.1", [], "10.0.0.1"),
+    ],
+)
+@pytest.mark.parametrize("name", ["X-Real-IP", "cf-connecting-ip"])
+def test_address_header_is_believed_from_a_trusted_proxy_only(name, client, lines, expected):
+    """One line with one address; forwarding headers, which the client may have written, are not read."""
+    app = make_app(trusted_proxies="10.0.0.0/8", address_header=name)
+    headers = [(name, line) for line in lines] + [("x-forwarded-for", "7.7.7.7")]
+    with audit.record_events() as events:
+        get(app, "/health", client=(client, 1), headers=headers)
+    assert {event["source"]["ip"] for event in events} == {expected}
+    believed = expected != client
+    assert events.one("api.call").get("client") == ({"ip": expected} if believed else None)
+
+
+def test_address_header_is_not_believed_without_trusted_proxies():
+    with audit.record_events() as events:
+        get(make_app(address_header="x-real-ip"), "/health", headers={"x-real-ip": "6.6.6.6"})
+    assert events[0]["source"]["ip"] == "203.0.113.7"
+
+
+def test_request_id_header_has_the_name_that_was_given():
+    """In the request and in the response; the default name is then any header."""
+    app = make_app(request_id_header="X-Correlation-ID")
+    with audit.record_events() as events:
+        response = get(app, "/health", headers={"x-correlation-id": "c-1", "x-request-id": "r-1"})
+        hostile = get(app, "/health", headers={"x-correlation-id": "a b"})
+    assert events[0]["http"]["request"]["id"] == response.headers["x-correlation-id"] == "c-1"
+    assert "x-request-id" not in response.headers
+    assert len(hostile.headers["x-correlation-id"]) == 36
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"address_header": "x real ip"},
+        {"address_header": ""},
+        {"address_header": "x-forwarded-for"},
+        {"address_header": "x-real-ip", "forwarding_header": "forwarded"},
+        {"request_id_header": "x-id\r\n"},
+        {"excluded_methods": ["GET POST"]},
+        {"on_trail_failure": "ignore"},
+    ],
+)
+def test_malformed_options_are_refused_by_name(wrong):
     with pytest.raises(SettingsError, match=next(iter(wrong))):
         AuditMiddleware(make_app(), **wrong)

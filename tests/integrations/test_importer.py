@@ -165,7 +165,9 @@ class TestOwnFormat:
             ("purchase.completed", {"amount": "19.90", "currency": "EUR", "product_id": "p", "transaction_id": "t"}),
             ("purchase.completed", {"amount": "a lot", "currency": "euros", "basket": {"a": [1, 2.5]}}),
             ("api.call", {"endpoint": "/a", "method": "GET", "status_code": 503, "response_time_ms": 12.3456}),
+            ("api.call", {"endpoint": "/a/{id}", "url_path": "/a/1", "method": "GET", "status_code": 200}),
             ("api.call", {"url_path": "/a", "metadata": {"method": "odd"}}),
+            ("websocket.closed", {"endpoint": "/ws/{id}", "url_path": "/ws/1", "close_code": 1001, "duration_ms": 1.5}),
             ("admin.role_change", {"target_user_id": "u-1", "changes": {"role": {"before": "a", "after": "b"}}}),
             (
                 "shop.own_type",
@@ -186,6 +188,16 @@ class TestOwnFormat:
         original = events[0] | {"host": {"name": "elsewhere"}, "process": {"pid": 4711}}
         sealed = original | {"audit": original["audit"] | {"integrity": {"writer": "w", "sequence": 1}}}
         assert self.round_trip(sealed) == original
+
+    def test_an_api_call_from_before_http_route_becomes_the_same_again(self):
+        """Its `url.path` is the route and its path is metadata."""
+        facts = {"endpoint": "/a/{id}", "url_path": "/a/1", "method": "GET", "status_code": 200}
+        with record_events(service="shop") as events:
+            current_trail().emit("api.call", facts)
+        old = events[0]
+        old["url"]["path"] = old["http"].pop("route")
+        old["audit"]["metadata"] = {"url_path": "/a/1"}
+        assert self.round_trip(old) == old
 
     def test_what_has_no_place_any_more_stays_in_the_metadata(self):
         with record_events() as events:

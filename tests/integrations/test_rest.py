@@ -222,6 +222,12 @@ class TestRecords:
             assert each["audit"]["metadata"]["resource"] == settings.stream
             assert each["event"]["outcome"] == "success"
 
+    def test_the_request_of_a_reading_names_the_reader(self, two_tenants, browser, audit_events):
+        browser.get("audit-logs", user="ann")
+        call = audit_events.one("api.call")
+        assert (call["user"]["id"], call["organization"]["id"]) == ("u-ann", "acme")
+        assert call["http"]["route"] == "/admin/audit-logs"
+
     def test_a_tenant_finds_the_readings_of_its_own(self, two_tenants, browser, audit_events):
         browser.get("audit-logs", user="ann")
         recorded = audit_events.one("audit.searched")
