@@ -5,6 +5,8 @@ import asyncio
 import httpx
 import pytest
 from fastapi import FastAPI
+from hypothesis import given
+from hypothesis import strategies as st
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.middleware import Middleware
@@ -225,3 +227,42 @@ def test_503_leaves_the_connection_usable(trail, tmp_path, kind):
         connection.close()
     assert received.count(b"HTTP/1.1 503") == count
     assert received.count(b"Service Unavailable\n") == count
+
+
+@given(parts=st.lists(st.binary(max_size=4), max_size=5), announced=st.booleans(), is_last_empty=st.booleans())
+def test_response_in_any_parts_is_passed_on_unchanged(parts, announced, is_last_empty):
+    """With its one event, and in the order of its messages."""
+    given_parts = [*parts, b""] if is_last_empty or not parts else parts
+    headers = [(b"content-length", b"%d" % len(b"".join(parts)))] if announced else []
+    messages = [{"type": "http.response.start", "status": 200, "headers": [*headers, (b"x-request-id", b"r")]}]
+    for number, part in enumerate(given_parts, 1):
+        messages.append({"type": "http.response.body", "body": part, "more_body": number < len(given_parts)})
+    sent = []
+
+    async def app(scope, receive, send):
+        for message in messages:
+            await send(message)
+
+    async def send(message):
+        sent.append(message)
+
+    with audit.record_events() as events:
+        asyncio.run(AuditMiddleware(app)({"type": "http", "method": "GET", "path": "/", "headers": []}, None, send))
+    assert sent == messages
+    assert events.types() == ["api.call"]
+
+
+@pytest.mark.parametrize("kind", ["http.response.pathsend", "http.response.zerocopysend"])
+def test_files_that_the_server_sends_are_not_started_unrecorded(trail, kind):
+    sent = []
+
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": kind, "path": "/etc/hostname"})
+
+    async def send(message):
+        sent.append(message)
+
+    trail()
+    asyncio.run(AuditMiddleware(app)({"type": "http", "method": "GET", "path": "/", "headers": []}, None, send))
+    assert [message.get("status") for message in sent] == [503, None]
