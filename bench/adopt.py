@@ -86,7 +86,7 @@ def _environment(settings: Settings) -> dict[str, str]:
 
 
 def _first_emit(settings: Settings) -> float:
-    """Return the milliseconds of a new process's first call that emits, shipping by itself."""
+    """Return the milliseconds of a new process's first call that emits, where a sidecar ships."""
     done = subprocess.run(
         [sys.executable, "-c", FIRST_EMIT],
         env={**_environment(settings), "AUDIT_SHIP": "false"},

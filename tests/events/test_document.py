@@ -144,7 +144,11 @@ class TestFields:
         assert (document["event"]["outcome"], document["log"]["level"]) == (outcome, level)
         assert document["event"]["duration"] == 1_500_000
         assert document["url"] == {"path": "/users/{id}"}
-        assert document["http"] == {"request": {"method": "GET"}, "response": {"status_code": status}}
+        assert document["http"] == {
+            "request": {"method": "GET"},
+            "response": {"status_code": status},
+            "route": "/users/{id}",
+        }
 
     def test_severities_can_be_overridden(self):
         """The setting wins over the catalogue."""
