@@ -49,7 +49,7 @@ MOST_BYTES = 256 << 20
 
 _MOST_REFUSAL_BYTES = 1 << 20
 
-_CONNECTION = re.compile(r"^\w*Connection\w*\(host=[^)]*\): ")
+_CONNECTION = re.compile(r"^[A-Z]{0,5}Connection[A-Za-z]{0,20}\(host=[^)]{0,300}\): ")
 """How urllib3 begins a message: with an object that says nothing that the URL does not."""
 
 _HOST_FAILURES = frozenset({502, 503, 504})
