@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from audit_logging.errors import NotFoundError
 from audit_logging.opensearch.capabilities import ISM_POLICIES
@@ -19,7 +19,7 @@ from audit_logging.opensearch.steps import Request, Step, step_for
 from audit_logging.opensearch.templates import MANAGER, matches, policy_name
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from audit_logging.opensearch.client import Client
     from audit_logging.opensearch.templates import Blueprint
@@ -28,8 +28,6 @@ NAMES_PER_REQUEST = 25
 """Backing indices named in one URL: a stream's name may have 200 characters, a request line 4,096 bytes."""
 
 MOST_POLICIES = 1000
-
-NO_RIVALS: Final[Mapping[str, int]] = {}
 
 _VERSION = re.compile(r"Version (\d+) of audit-logging\b")
 _SERVERS_OWN = frozenset({"policy_id", "last_updated_time", "schema_version", "user"})
@@ -91,18 +89,18 @@ def read_rivals(client: Client, stream: str) -> dict[str, int]:
     }
 
 
-def policy_step(plan: Blueprint, found: dict[str, Any] | None, rivals: Mapping[str, int] = NO_RIVALS) -> Step:
+def policy_step(plan: Blueprint, found: dict[str, Any] | None, priority: int = 0) -> Step:
     """Decide what to do about the policy.
 
     Args:
         plan: What the stream needs.
         found: What :func:`read_policy` returned.
-        rivals: What :func:`read_rivals` returned: this policy gets a priority above theirs.
+        priority: What it needs to win against its rivals, or less; one that it has or the template says stays.
 
     Raises:
         OpenSearchError: A policy of that name is newer, or was not made by this library.
     """
-    wanted = _above(plan.policy, rivals)
+    wanted = _at_least(plan.policy, priority)
     params: dict[str, int] | None = None
     if found is not None:
         # The sequence number makes this a replacement of exactly what was compared; without it the answer is 409.
@@ -118,9 +116,8 @@ def policy_step(plan: Blueprint, found: dict[str, Any] | None, rivals: Mapping[s
 
 
 def attachment_step(
-    client: Client,
     plan: Blueprint,
-    backing_indices: Sequence[str],
+    explained: Iterable[ManagedIndex],
     *,
     released: Sequence[str] = (),
     due: Collection[str] | None = None,
@@ -131,9 +128,8 @@ def attachment_step(
     on under a changed policy, and would delete an index that a longer period keeps.
 
     Args:
-        client: The server.
         plan: What the stream needs.
-        backing_indices: All that are to follow the policy.
+        explained: All that are to follow the policy.
         released: Those among them that were taken out for a hold that has just ended: explain may not know yet.
         due: Those whose period is over; the others are taken out of a state that deletes. None: that is not known.
     """
@@ -141,7 +137,7 @@ def attachment_step(
     bare: list[str] = []
     stale: list[str] = []
     others: set[str] = set()
-    for managed in explain(client, backing_indices):
+    for managed in explained:
         if managed.policy is None or managed.index in released:
             bare.append(managed.index)
         elif managed.policy != plan.policy_name:
@@ -212,11 +208,11 @@ def _versioned(policy: dict[str, Any]) -> dict[str, Any]:
     return {"version": int(match[1]) if match else 0, "_meta": meta, "policy": comparable(policy)}
 
 
-def _above(wanted: dict[str, Any], rivals: Mapping[str, int]) -> dict[str, Any]:
-    """Return the policy with a priority above its rivals': only the highest one reaches a new backing index."""
+def _at_least(wanted: dict[str, Any], priority: int) -> dict[str, Any]:
+    """Return the policy with that priority or its own: only the highest one reaches a new backing index."""
     (template,) = wanted["policy"]["ism_template"]
-    priority = max([template["priority"], *(each + 1 for each in rivals.values())])
-    return {"policy": {**wanted["policy"], "ism_template": [{**template, "priority": priority}]}}
+    template = {**template, "priority": max(template["priority"], priority)}
+    return {"policy": {**wanted["policy"], "ism_template": [template]}}
 
 
 def _with_their_choices(wanted: dict[str, Any], present: dict[str, Any]) -> dict[str, Any]:
@@ -228,7 +224,7 @@ def _with_their_choices(wanted: dict[str, Any], present: dict[str, Any]) -> dict
         for each in present.get("ism_template") or []
         if each.get("index_patterns") == template["index_patterns"]
     ]
-    chosen = _above(wanted, {"as it is": max(theirs) - 1} if theirs else {})
+    chosen = _at_least(wanted, max(theirs, default=0))
     return chosen if channel is None else {"policy": {**chosen["policy"], "error_notification": channel}}
 
 

@@ -18,6 +18,7 @@ from audit_logging.integrity.keys import TrustedKeys
 from audit_logging.opensearch.holds import lock, restating, unlock
 from audit_logging.opensearch.ism import (
     attachment_step,
+    explain,
     follows,
     policy_step,
     read_policy,
@@ -199,8 +200,8 @@ class Retention:
 
     def _put_policy(self, report: RetentionReport) -> None:
         for last_try in (False, True):
-            rivals = read_rivals(self._client, self.stream)
-            step = policy_step(self._blueprint, read_policy(self._client, self._blueprint.policy_name), rivals)
+            priority = max(read_rivals(self._client, self.stream).values(), default=-1) + 1
+            step = policy_step(self._blueprint, read_policy(self._client, self._blueprint.policy_name), priority)
             try:
                 step.apply(self._client)
             except RefusedError as error:
@@ -256,7 +257,8 @@ class Retention:
         released = [outlook.index.name for outlook in plan.outlooks if "unlock" in outlook.actions]
         now = self._clock()
         due = {each.index.name for each in plan.outlooks if each.leaves is not None and each.leaves <= now}
-        step = attachment_step(self._client, self._blueprint, names, released=released, due=due)
+        explained = explain(self._client, names)
+        step = attachment_step(self._blueprint, explained, released=released, due=due)
         step.apply(self._client)
         report.attached = step.detail if step.requests else ""
         deadline = time.monotonic() + wait_seconds

@@ -19,10 +19,11 @@ from audit_logging.opensearch.steps import Request, SetupReport, Step, step_for
 from audit_logging.opensearch.templates import blueprint, matches
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping
 
     from audit_logging.opensearch.capabilities import Capabilities
     from audit_logging.opensearch.client import Client
+    from audit_logging.opensearch.ism import ManagedIndex
     from audit_logging.opensearch.templates import Blueprint
     from audit_logging.settings import Settings
 
@@ -62,8 +63,9 @@ def plan_setup(client: Client, settings: Settings, able: Capabilities, *, append
         steps.append(_write_index(stream, plan, notes, alone=bool(kept)))
         if able.ism:
             expiring = [name for name in stream.backing_indices if name not in kept]
-            steps.append(attachment_step(client, plan, expiring))
-            notes += _led_by_others(client, plan, expiring)
+            explained = list(explain(client, expiring))
+            steps.append(attachment_step(plan, explained))
+            notes += _led_by_others(plan, explained)
     return SetupReport(plan.stream, dry_run=True, steps=tuple(steps), notes=tuple(notes))
 
 
@@ -154,17 +156,13 @@ def _notes(able: Capabilities, *, append_only: bool) -> Iterator[str]:
 def _policy(client: Client, plan: Blueprint, able: Capabilities, notes: list[str]) -> Step:
     if not able.ism:
         return Step("ISM policy", plan.policy_name, "left out", "the server has no Index State Management")
-    rivals = read_rivals(client, plan.stream)
-    if rivals and max(rivals.values()) >= plan.policy["policy"]["ism_template"][0]["priority"]:
-        strongest = max(rivals, key=lambda name: rivals[name])
-        notes.append(
-            f"The ISM policy {strongest!r} also matches {plan.stream!r}: this one has been given a higher priority."
-        )
-    return policy_step(plan, read_policy(client, plan.policy_name), rivals)
+    ours: int = plan.policy["policy"]["ism_template"][0]["priority"]
+    priority = _priority("ISM policy", plan.stream, ours, read_rivals(client, plan.stream), notes)
+    return policy_step(plan, read_policy(client, plan.policy_name), priority)
 
 
-def _led_by_others(client: Client, plan: Blueprint, names: Sequence[str]) -> Iterator[str]:
-    for managed in explain(client, names):
+def _led_by_others(plan: Blueprint, explained: Iterable[ManagedIndex]) -> Iterator[str]:
+    for managed in explained:
         if managed.policy not in {None, plan.policy_name}:
             yield (
                 f"{managed.index} follows another policy, {managed.policy!r}, which may delete it early: POST"
@@ -176,9 +174,14 @@ def _templates(client: Client, plan: Blueprint, notes: list[str]) -> Iterator[St
     for name, wanted in ((plan.mappings_name, plan.mappings), (plan.settings_name, plan.settings)):
         yield _template_step(client, "component template", name, wanted)
     known = client.request("GET", "/_index_template")["index_templates"]
-    others = {item["name"]: item["index_template"] for item in known if item["name"] != plan.stream}
-    wanted = {**plan.index_template, "priority": _priority(plan, others, notes)}
-    yield _template_step(client, "index template", plan.stream, wanted)
+    rivals = {
+        item["name"]: int(item["index_template"].get("priority", 0))
+        for item in known
+        if item["name"] != plan.stream
+        and any(matches(pattern, plan.stream) for pattern in item["index_template"]["index_patterns"])
+    }
+    priority = _priority("index template", plan.stream, plan.index_template["priority"], rivals, notes)
+    yield _template_step(client, "index template", plan.stream, {**plan.index_template, "priority": priority})
 
 
 def _template_step(client: Client, what: str, name: str, wanted: dict[str, Any]) -> Step:
@@ -191,24 +194,16 @@ def _template_step(client: Client, what: str, name: str, wanted: dict[str, Any])
     return step_for(what, name, wanted=wanted, present=present, put=Request("PUT", path, wanted))
 
 
-def _priority(plan: Blueprint, others: dict[str, Any], notes: list[str]) -> int:
-    """Return a priority above every other template that would also match the stream's name.
+def _priority(what: str, stream: str, ours: int, rivals: Mapping[str, int], notes: list[str]) -> int:
+    """Return a priority above every other template or policy that would also match the stream's name.
 
     Only the highest one applies to a new index, nothing of the others, and two of the same priority are refused. The
-    set-up's template names exactly one stream, so winning takes nothing from anyone.
+    set-up's names exactly one stream, so winning takes nothing from anyone.
     """
-    ours: int = plan.index_template["priority"]
-    rivals = {
-        name: int(template.get("priority", 0))
-        for name, template in others.items()
-        if any(matches(pattern, plan.stream) for pattern in template["index_patterns"])
-    }
     if not rivals or max(rivals.values()) < ours:
         return ours
     strongest = max(rivals, key=lambda name: rivals[name])
-    notes.append(
-        f"The index template {strongest!r} also matches {plan.stream!r}: this one has been given a higher priority."
-    )
+    notes.append(f"The {what} {strongest!r} also matches {stream!r}: this one has been given a higher priority.")
     return rivals[strongest] + 1
 
 
