@@ -11,6 +11,8 @@ import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from tests.waiting import until
 
 PROJECT = Path(__file__).parents[2]
@@ -32,6 +34,10 @@ def kernel_refuses():
         return subprocess.run(command, capture_output=True, text=True, check=False).stderr.strip()
     except FileNotFoundError:
         return "it is not Linux"
+
+
+REFUSAL = kernel_refuses()
+in_containers = pytest.mark.skipif(bool(REFUSAL), reason=f"the kernel refuses namespaces: {REFUSAL}")
 
 
 @dataclass(frozen=True)

@@ -16,17 +16,13 @@ from tests.containers.container import (
     Container,
     Volume,
     empty_directory,
-    kernel_refuses,
+    in_containers,
     secret_volume,
     signal_first_process,
 )
 from tests.waiting import until
 
-REFUSAL = kernel_refuses()
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(bool(REFUSAL), reason=f"the kernel refuses namespaces: {REFUSAL}"),
-]
+pytestmark = [pytest.mark.slow, in_containers]
 
 MOUNTED = "/var/lib/shop"
 SPOOL = f"{MOUNTED}/spool"

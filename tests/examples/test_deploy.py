@@ -26,7 +26,7 @@ from tests.containers.container import (
     Container,
     Volume,
     empty_directory,
-    kernel_refuses,
+    in_containers,
     secret_volume,
     signal_first_process,
 )
@@ -35,8 +35,6 @@ from tests.waiting import until
 PROJECT = Path(__file__).parents[2]
 SAMPLES = PROJECT / "examples" / "deploy"
 DOCUMENTATION = (PROJECT / "docs" / "operations.md").read_text()
-REFUSAL = kernel_refuses()
-in_containers = pytest.mark.skipif(bool(REFUSAL), reason=f"the kernel refuses namespaces: {REFUSAL}")
 
 OLDEST_KUBERNETES, NEWEST_KUBERNETES = "1.29", kubernetes_validate.latest_version()
 

@@ -326,6 +326,12 @@ class TestSignatures:
         verify(one.written)
 
 
+def pair():
+    """Return a writer of many events that has ended, and another that goes on and may speak of it."""
+    one = author(1).life(50)
+    return one, author(2, at=one.at).life(1, stop=False)
+
+
 class TestRetention:
     def seal(self, one, documents, before=None, **about):
         seals = [read_sealed_event(document) for document in documents]
@@ -344,8 +350,7 @@ class TestRetention:
         one.write("audit.index_sealed", facts)
 
     def test_what_was_sealed_and_is_old_enough_left_lawfully(self):
-        one = author(1).life(50)
-        two = author(2, at=one.at).life(1, stop=False)
+        one, two = pair()
         self.seal(two, one.written[:30])
         two.write("audit.stopped", {})
         documents = one.written[30:] + two.written
@@ -370,8 +375,7 @@ class TestRetention:
         assert ("deleted", 1) in found(verify(one.written[3:], now=EPOCH + dt.timedelta(days=400)))
 
     def test_a_seal_does_not_excuse_what_was_missing_when_it_was_made(self):
-        one = author(1).life(50)
-        two = author(2, at=one.at).life(1, stop=False)
+        one, two = pair()
         self.seal(two, one.written[:10] + one.written[13:30])
         two.write("audit.stopped", {})
         verdict = verify(one.written[30:] + two.written, now=EPOCH + dt.timedelta(days=91))
@@ -380,8 +384,7 @@ class TestRetention:
 
     def test_a_second_seal_does_not_cover_up(self):
         """Of several seals of one index the earliest counts."""
-        one = author(1).life(50)
-        two = author(2, at=one.at).life(1, stop=False)
+        one, two = pair()
         self.seal(two, one.written[:30])
         self.seal(two, one.written[:40])
         two.write("audit.stopped", {})
@@ -389,8 +392,7 @@ class TestRetention:
         assert [(each.sequence, each.last) for each in verdict.findings] == [(31, 40)]
 
     def test_the_next_event_must_go_on_from_the_sealed_head(self):
-        one = author(1).life(50)
-        two = author(2, at=one.at).life(1, stop=False)
+        one, two = pair()
         self.seal(two, [*one.written[:29], resealed(one.written[29], user__id="x")])
         two.write("audit.stopped", {})
         verdict = verify(one.written[30:] + two.written, now=EPOCH + dt.timedelta(days=91))
@@ -418,8 +420,7 @@ class TestRetention:
 
     def spanning(self, **about):
         """A writer whose first 10 events were in an index whose seal has left, and 20 more in the next one."""
-        one = author(1).life(50)
-        two = author(2, at=one.at).life(1, stop=False)
+        one, two = pair()
         last = read_sealed_event(one.written[9])
         newest = last.time.replace("Z", "+00:00")
         before = {"first": 1, "last": 10, "hash": last.hash, "events": 10, "newest": newest, **about}
@@ -430,8 +431,7 @@ class TestRetention:
     @pytest.mark.parametrize("days", [80, 100, 370, 400])
     def test_what_left_is_judged_by_the_period_of_its_time(self, days):
         """90 days at first, 365 from day 95 on."""
-        one = author(1).life(50)
-        two = author(2, at=one.at).life(1, stop=False)
+        one, two = pair()
         self.seal(two, one.written[:30])
         self.apply(two, 90)
         two.at = EPOCH + dt.timedelta(days=95)
@@ -442,8 +442,7 @@ class TestRetention:
 
     @pytest.mark.parametrize(("days", "lawful"), [(94, False), (200, False), (364, False), (366, True)])
     def test_a_period_that_was_made_longer_in_time_excuses_nothing_before_its_end(self, days, lawful):
-        one = author(1).life(50)
-        two = author(2, at=one.at).life(1, stop=False)
+        one, two = pair()
         self.seal(two, one.written[:30])
         self.apply(two, 90)
         two.at = EPOCH + dt.timedelta(days=50)
@@ -454,8 +453,7 @@ class TestRetention:
 
     def test_a_period_that_nobody_signed_or_of_another_stream_does_not_count(self):
         for key, stream in ((None, "audit-events"), (OTHER.signing, "audit-events"), (KEYS.signing, "audit-more")):
-            one = author(1).life(50)
-            two = author(2, at=one.at).life(1, stop=False)
+            one, two = pair()
             self.seal(two, one.written[:30], index=".ds-audit-events-000001")
             two.write("audit.stopped", {})
             forger = author(3, at=one.at, key=key)
