@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from audit_logging.opensearch.templates import RESTORED
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from audit_logging.capture.trail import Trail
     from audit_logging.query.questions import Asked
     from audit_logging.settings import Settings
 
@@ -22,6 +26,31 @@ def live_stream(stream: str) -> str:
         ('audit-events', 'audit-events')
     """
     return stream.partition(RESTORED)[0]
+
+
+@contextmanager
+def recording_trail(settings: Settings, shipping_seconds: float) -> Iterator[Trail]:
+    """Yield the trail that takes the record of a reading: this process's where it has that stream, else one for this.
+
+    Args:
+        settings: Of the reader.
+        shipping_seconds: How long a trail of its own may take to ship the record; it is safe in the spool meanwhile.
+
+    Raises:
+        AuditError: There can be no such trail.
+    """
+    from audit_logging.capture.configuration import configured_trail
+    from audit_logging.capture.trail import Trail
+
+    trail, stream = configured_trail(), live_stream(settings.stream)
+    if trail is not None and trail.settings.stream == stream:
+        yield trail
+        return
+    own = Trail(settings.model_copy(update={"console": False, "stream": stream}))
+    try:
+        yield own
+    finally:
+        own.shutdown(shipping_seconds)
 
 
 def record_search(asked: Asked, settings: Settings) -> None:

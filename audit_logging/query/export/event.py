@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from audit_logging.capture.configuration import configured_trail
 from audit_logging.capture.processors import merge_context
-from audit_logging.capture.trail import Trail
-from audit_logging.query.access import live_stream
+from audit_logging.query.access import recording_trail
 from audit_logging.query.export.manifest import exporter
 
 if TYPE_CHECKING:
@@ -42,15 +40,8 @@ def emit_exported(
     facts = _facts(state, path, sha256, settings)
     if failure is not None:
         facts |= {"outcome": "failure", "reason": f"ended early: {failure}"}
-    trail = configured_trail()
-    stream = live_stream(settings.stream)
-    if trail is not None and trail.settings.stream == stream:
+    with recording_trail(settings, settings.shutdown_timeout_seconds if failure is None else FAILED_SECONDS) as trail:
         return trail.emit(EXPORTED, facts, "disk")
-    own = Trail(settings.model_copy(update={"console": False, "stream": stream}))
-    try:
-        return own.emit(EXPORTED, facts, "disk")
-    finally:
-        own.shutdown(settings.shutdown_timeout_seconds if failure is None else FAILED_SECONDS)
 
 
 def _facts(state: State, path: Path | None, sha256: str, settings: Settings) -> dict[str, Any]:

@@ -6,10 +6,8 @@ import logging
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
-from audit_logging.capture.configuration import configured_trail
-from audit_logging.capture.trail import Trail
 from audit_logging.errors import AuditError
-from audit_logging.query.access import live_stream, reader_identity
+from audit_logging.query.access import reader_identity, recording_trail
 
 if TYPE_CHECKING:
     from audit_logging.query.filter import Filter
@@ -34,17 +32,9 @@ def record_verification(report: VerifyReport, filter_: Filter, settings: Setting
     neither can, the application's log says so: what was found is worth more than the event.
     """
     facts = {**reader_identity(settings), **_facts(report, filter_, settings, from_last=from_last)}
-    trail = configured_trail()
     try:
-        stream = live_stream(settings.stream)
-        if trail is not None and trail.settings.stream == stream:
+        with recording_trail(settings, SHIPPING_SECONDS) as trail:
             trail.emit(VERIFIED, facts, "process")
-            return
-        own = Trail(settings.model_copy(update={"console": False, "stream": stream}))
-        try:
-            own.emit(VERIFIED, facts, "process")
-        finally:
-            own.shutdown(SHIPPING_SECONDS)
     except AuditError as error:
         _log.error("The trail could not be told of its verification: %s", error)
 

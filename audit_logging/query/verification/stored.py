@@ -129,13 +129,13 @@ class StoredInStream:
                 all_of([{"term": {WRITER: writer}}, {"range": {SEQUENCE: {"gte": first, "lte": last}}}])
                 for writer, first, last in stretches[start : start + STRETCHES_PER_QUERY]
             ]
-            with self._view() as view, contextlib.closing(view.pages(any_of(wanted), MEAN_BYTES)) as pages:
-                for page in pages:
-                    yield from page.documents()
+            yield from self._find(any_of(wanted))
 
     def of_type(self, event_type: str) -> Iterator[Stored]:
         """Yield every event of one of the library's own types."""
-        query = all_of([{"term": {"event.action": event_type}}])
+        yield from self._find({"term": {"event.action": event_type}})
+
+    def _find(self, query: Query) -> Iterator[Stored]:
         with self._view() as view, contextlib.closing(view.pages(query, MEAN_BYTES)) as pages:
             for page in pages:
                 yield from page.documents()
