@@ -7,7 +7,10 @@ Such a text is written so that it says the same to people and nothing to a reade
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Any, Final
+
+from audit_logging.events.values import each_text
 
 _LOOKS_PROTECTED: Final = re.compile(r"(?:(?<=enc):(?=1:)|(?<=\Ap)-(?=[0-9a-f]{24}\Z))")
 _BRACKETED: Final = r"[\g<0>]"
@@ -43,13 +46,7 @@ def escape(value: Any, but: frozenset[str] = frozenset()) -> Any:
         >>> escape({"user_name": "enc:1:…", "changes": ["p-0123456789abcdef01234567"]})
         {'user_name': 'enc[:]1:…', 'changes': ['p[-]0123456789abcdef01234567']}
     """
-    if isinstance(value, str):
-        return _LOOKS_PROTECTED.sub(_BRACKETED, value)
-    if isinstance(value, dict):
-        return {key: member if key in but else escape(member, but) for key, member in value.items()}
-    if isinstance(value, list):
-        return [escape(member, but) for member in value]
-    return value
+    return each_text(value, partial(_LOOKS_PROTECTED.sub, _BRACKETED), but)
 
 
 def escape_facts(facts: dict[str, Any], *, internal: bool) -> dict[str, Any]:

@@ -290,6 +290,27 @@ def text(value: str, room: int = MAX_TEXT_BYTES) -> str:
     return kept.decode("utf-8", "ignore") + mark
 
 
+def each_text(value: Any, change: Callable[[str], str], but: AbstractSet[str] = frozenset()) -> Any:
+    """Return plain JSON with every text in it changed; keys are no texts.
+
+    Args:
+        value: Plain JSON.
+        change: Returns what a text becomes.
+        but: Keys whose values stay as they are.
+
+    Example:
+        >>> each_text({"name": "ann", "tags": ["a", 1]}, str.upper)
+        {'name': 'ANN', 'tags': ['A', 1]}
+    """
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, dict):
+        return {key: member if key in but else each_text(member, change, but) for key, member in value.items()}
+    if isinstance(value, list):
+        return [each_text(member, change, but) for member in value]
+    return value
+
+
 def add_unique(target: dict[str, Any], key: str, value: Any) -> None:
     """Put *value* under *key*, or under ``key~2``, ``key~3`` … where the name is taken."""
     name, count = key, 1

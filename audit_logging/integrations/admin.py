@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from audit_logging.capture.trail import Trail
 from audit_logging.errors import HoldError, OpenSearchError
 from audit_logging.events.imitations import escape
+from audit_logging.events.values import each_text
 from audit_logging.integrations.erasure import Erasure, erase
 from audit_logging.opensearch import admin
 from audit_logging.opensearch.archive import Archive
@@ -272,7 +273,7 @@ def hold_query(
     if others != EVERYTHING:
         others = _protected(others, settings, also_plain=also_plain)
         clauses.append(any_of([others, {"term": {"event.action": QUARANTINED}}]))
-    told, policy = _each_text(fixed.given(), lambda text: escape(mask(text))), privacy_policy(settings)
+    told, policy = escape(each_text(fixed.given(), mask)), privacy_policy(settings)
     told = told if policy is None else policy.protect_filter(told)
     return all_of(clauses), ", ".join(f"{name} {_shown(value)}" for name, value in told.items())
 
@@ -289,14 +290,6 @@ def _protected(query: dict[str, Any], settings: Settings, *, also_plain: bool) -
         )
     asked: dict[str, Any] = dict(fields.asked({"query": query}, also_plain=also_plain)["query"])
     return asked
-
-
-def _each_text(value: Any, change: Callable[[str], str]) -> Any:
-    if isinstance(value, dict):
-        return {name: _each_text(member, change) for name, member in value.items()}
-    if isinstance(value, list):
-        return [_each_text(member, change) for member in value]
-    return change(value) if isinstance(value, str) else value
 
 
 def _shown(value: Any) -> str:

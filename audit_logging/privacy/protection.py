@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from audit_logging._version import install_command
 from audit_logging.errors import SettingsError
+from audit_logging.events.values import each_text
 
 if TYPE_CHECKING:
     from audit_logging.privacy.subjects import SubjectKeys
@@ -89,13 +90,7 @@ class Protection:
 
     def open_all(self, value: Any) -> Any:
         """Do the same for every text in a document."""
-        if isinstance(value, str):
-            return self.open(value)
-        if isinstance(value, dict):
-            return {key: self.open_all(member) for key, member in value.items()}
-        if isinstance(value, list):
-            return [self.open_all(member) for member in value]
-        return value
+        return each_text(value, self.open)
 
     def value_token(self, value: str) -> str:
         """Return the token by which an exact search finds *value*."""
