@@ -62,7 +62,7 @@ def read_index_states(client: Client, stream: str) -> dict[str, IndexState]:
 
     The API of index settings refuses to answer for all of them when one has a block on its metadata.
 
-    Source: OpenSearch documentation, "Cluster state"; seen on 2.19.4 and 3.8.0.
+    Source: OpenSearch documentation, "Cluster state"; seen on 3.8.0.
     """
     wanted = ",".join(f"metadata.indices.*.{fact}" for fact in _FACTS.split(","))
     try:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from audit_logging.errors import NotFoundError, OpenSearchError, RefusedError
+from audit_logging.integrity.claims import INDEX_SEALED, RETENTION_APPLIED
 from audit_logging.integrity.keys import TrustedKeys
 from audit_logging.opensearch.holds import lock, restating, unlock
 from audit_logging.opensearch.ism import (
@@ -27,8 +28,8 @@ from audit_logging.opensearch.ism import (
 )
 from audit_logging.opensearch.retention import RetentionPlan, plan_retention
 from audit_logging.opensearch.retention_facts import read_backing_indices
-from audit_logging.opensearch.retention_period import APPLIED, read_applied
-from audit_logging.opensearch.retention_seal import SEALED, seal_again, seal_facts
+from audit_logging.opensearch.retention_period import read_applied
+from audit_logging.opensearch.retention_seal import seal_again, seal_facts
 from audit_logging.opensearch.templates import blueprint
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ class Retention:
         plan = self.plan() if report.rolled_over else plan
         for index in plan.to_do("seal"):
             for facts in seal_facts(self._client, self.stream, index, self._keys):
-                record(SEALED, facts)
+                record(INDEX_SEALED, facts)
             report.sealed.append(index.name)
         for index in plan.to_do("archive"):
             self._write_archive(index, report)
@@ -218,7 +219,7 @@ class Retention:
             report.restated.append(hold.id)
         for index in plan.to_do("seal again"):
             for facts in seal_again(self._client, self.stream, index):
-                record(SEALED, facts)
+                record(INDEX_SEALED, facts)
             report.restated.append(index.name)
         if self.ism:
             # Whatever it explains: an index that another host attached a moment ago is not told of yet.
@@ -300,7 +301,7 @@ class Retention:
             for index in leaving:
                 self._archive.verify(index)
         if report.changed or leaving or not self._period_is_known(plan):
-            record(APPLIED, _applied(plan, report, [index.name for index in leaving]))
+            record(RETENTION_APPLIED, _applied(plan, report, [index.name for index in leaving]))
         for index in leaving:
             # A hold may have been placed since. One placed from here on finds the index gone, or locks it first.
             if index.name in {ready.name for ready in _ready(self.plan())}:

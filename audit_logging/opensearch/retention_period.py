@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
+from audit_logging.integrity.claims import RETENTION_APPLIED
 from audit_logging.integrity.keys import TrustedKeys
 from audit_logging.integrity.sealed_event import read_sealed_event
 from audit_logging.integrity.signature import is_signed
@@ -17,8 +18,6 @@ from audit_logging.opensearch.templates import policy_name
 if TYPE_CHECKING:
     from audit_logging.opensearch.client import Client
     from audit_logging.settings import Settings
-
-APPLIED: Final = "audit.retention_applied"
 
 
 class Applied(NamedTuple):
@@ -66,7 +65,7 @@ def read_applied(client: Client, stream: str, keys: TrustedKeys) -> list[Applied
     if find_stream(client, stream) is None:
         return []
     body = {
-        "query": {"bool": {"filter": [{"term": {"event.action": APPLIED}}]}},
+        "query": {"bool": {"filter": [{"term": {"event.action": RETENTION_APPLIED}}]}},
         "sort": [{"@timestamp": "desc"}],
         "size": MAX_RECORDS,
     }

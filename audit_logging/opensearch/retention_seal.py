@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from audit_logging.integrity.claims import INDEX_SEALED
 from audit_logging.integrity.sealed_event import read_sealed_event
 from audit_logging.integrity.signature import is_signed
 from audit_logging.opensearch.holds import MAX_RECORDS, search
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from audit_logging.integrity.keys import TrustedKeys
     from audit_logging.opensearch.client import Client
     from audit_logging.opensearch.retention import BackingIndex
-
-SEALED: Final = "audit.index_sealed"
 
 WRITERS_PER_EVENT: Final = 1000
 """At most 450 KB of an event's 1 MiB."""
@@ -147,7 +146,7 @@ def _believed_seals(client: Client, stream: str, keys: TrustedKeys) -> Iterator[
     """Yield what each event says that seals an index; the earliest first."""
     client.request("POST", f"/{stream}/_refresh", params={"ignore_unavailable": True})
     body: dict[str, Any] = {
-        "query": {"bool": {"filter": [{"term": {"event.action": SEALED}}]}},
+        "query": {"bool": {"filter": [{"term": {"event.action": INDEX_SEALED}}]}},
         "sort": [{"@timestamp": "asc"}, {"event.id": "asc"}],
         "size": SEALS_PER_PAGE,
     }
@@ -170,7 +169,7 @@ def read_seals(client: Client, stream: str, uuids: Sequence[str]) -> dict[str, d
 
     Of several seals of one index the earliest complete one counts: a later one could cover up what was changed.
     """
-    wanted = [{"term": {"event.action": SEALED}}, {"terms": {"audit.metadata.index_uuid": list(uuids)}}]
+    wanted = [{"term": {"event.action": INDEX_SEALED}}, {"terms": {"audit.metadata.index_uuid": list(uuids)}}]
     body = {
         "query": {"bool": {"filter": wanted}},
         "sort": [{"@timestamp": "asc"}],
