@@ -12,6 +12,7 @@ from random import Random
 import pytest
 
 from tests.faults.proxy import FaultProxy
+from tests.waiting import until
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
@@ -91,6 +92,8 @@ def test_whoever_is_killed_nothing_is_lost_or_doubled(programs, seed):
         proxy.anything(Random(seed), 0.1, late_seconds=0.2)
         for start in begin.values():
             start()
+        crowd.say("writes", 1)
+        until(programs.emitted)  # on a busy machine all might be killed before any of them gets that far
         for _ in range(ROUNDS):
             for name in ("writes", "ships"):
                 crowd.say(name, chance.randrange(50, 200))

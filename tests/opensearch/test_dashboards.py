@@ -322,8 +322,8 @@ class TestCommand:
         with pytest.raises(NotFoundError):
             client.request("GET", f"/_data_stream/{settings.stream}")
 
-    @pytest.mark.parametrize("url", ["", "nonsense"])
-    def test_no_url_or_a_wrong_one_is_wrong_use(self, setup, url):
+    @pytest.mark.parametrize(("url", "named"), [("", "dashboards_url"), ("nonsense", "--dashboards is wrong")])
+    def test_no_url_or_a_wrong_one_is_wrong_use(self, setup, url, named):
         code, out, err = setup("--url", "http://127.0.0.1:1", "--dashboards", *([url] if url else []))
         assert (code, out) == (2, "")
-        assert "dashboards_url" in err
+        assert named in err
